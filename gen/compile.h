@@ -1,0 +1,30 @@
+/* compile.h -- every nvrtc* call. NVRTC is opened with dlopen at the first compile, never linked. */
+#ifndef MXG_COMPILE_H
+#define MXG_COMPILE_H
+
+#include "emit.h"
+
+/* Where NVRTC was found and what it is; also what was searched when it was not. For `mxgen doctor`. */
+typedef struct mxg_nvrtc_info {
+  bool found;
+  char path[512], version[32], searched[2048];
+} mxg_nvrtc_info;
+void mxg_nvrtc_find(mxg_nvrtc_info *info);
+
+typedef struct mxg_cubin {
+  const void *bytes;
+  size_t count;
+  uint32_t registers, shared_bytes, local_bytes; /* read from the cubin's ELF */
+} mxg_cubin;
+
+/* The architectures that kernels are made for when the command names none. */
+extern const char *const mxg_default_archs[]; /* "sm_80" ... "sm_120a", NULL */
+
+/* Compiles every source for `arch` with `threads` threads (0: one a core). cubins[i] belongs to sources[i]; memory is
+*of
+** `arena`. MXG_ERR_ENVIRONMENT without NVRTC (err says what was searched), MXG_ERR_COMPILE with NVRTC's first error
+*line. */
+mxg_status mxg_compile(const mxg_cubin **out, const mxg_source *sources, uint32_t count, const char *arch,
+                       unsigned threads, mxg_arena *arena, mxg_error *err);
+
+#endif

@@ -1,0 +1,116 @@
+/* mxrt.h -- run a bundle that mxgen made. Public header of libmxrt; needs neither Lua nor NVRTC.
+**
+** Units: sizes are bytes, shapes are elements, ranks count from 0 in one numbering for both sides.
+** Ownership: an `out` object belongs to the caller and goes back through its own _free; _free(NULL) does nothing.
+** Errors: a call that can fail returns mxg_status and, if `err` is not NULL, fills it. On failure *out is NULL.
+** Threads: a bundle is immutable and may be shared. An executor is used by one thread at a time. */
+#ifndef MXRT_H
+#define MXRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum mxg_status {
+  MXG_OK = 0,
+  MXG_ERR_USAGE = 1,       /* the caller broke a rule of this header, or of the command line */
+  MXG_ERR_NOMEM = 2,       /* host memory */
+  MXG_ERR_IO = 3,          /* a file could not be read or written */
+  MXG_ERR_INPUT = 4,       /* a recipe or a checkpoint is wrong; the error says where */
+  MXG_ERR_BUNDLE = 5,      /* not a bundle, a damaged one, or one of another version */
+  MXG_ERR_UNSUPPORTED = 6, /* right, and this device or version cannot do it */
+  MXG_ERR_ENVIRONMENT = 7, /* a library or device that is needed is missing; the error says what was searched */
+  MXG_ERR_COMPILE = 8,     /* NVRTC refused generated source: a bug in mxgen */
+  MXG_ERR_WRONG = 9,       /* a result is not what it must be */
+  MXG_ERR_TIMEOUT = 10,    /* a deadline passed or a rank was lost */
+  MXG_ERR_CUDA = 11,       /* native is the CUresult */
+  MXG_ERR_NCCL = 12        /* native is the ncclResult_t */
+} mxg_status;
+
+/* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated and
+*cut
+** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+typedef struct mxg_error {
+  mxg_status status;
+  unsigned code;
+  int native;     /* CUresult, nvrtcResult, ncclResult_t or errno; 0 when none */
+  int line;       /* 1-based; 0 when no line is known */
+  int column;     /* 1-based; 0 when no column is known */
+  int span;       /* characters to underline from column; 0 when unknown */
+  char file[256]; /* recipe, checkpoint, template or bundle; "" when none. Keeps the tail of a longer path */
+  char text[512]; /* one sentence, no newline, no trailing period */
+  char note[512]; /* which tensors are concerned, how many; "" when none */
+  char help[512]; /* what to write instead; "" when none */
+} mxg_error;
+
+const char *mxg_status_name(mxg_status status); /* "MXG_ERR_INPUT"; never NULL */
+const char *mxg_version(void);                  /* "0.1.0", of the library, not of this header */
+
+/* ---- bundle: a plan for every rank, and its kernels ----------------------------------------------------------------
+ */
+
+typedef struct mxg_bundle mxg_bundle;
+
+/* Reads all or nothing: magic, version, sizes, SHA-256, and every index and range of the plan are checked before use.
+ */
+mxg_status mxg_bundle_load(mxg_bundle **out, const char *path, mxg_error *err);
+/* The same from memory; `bytes` is copied and may go away. `name` stands for the file in errors. */
+mxg_status mxg_bundle_read(mxg_bundle **out, const void *bytes, size_t count, const char *name, mxg_error *err);
+/* Writes beside `path` and renames: an existing file stays whole on any failure. */
+mxg_status mxg_bundle_save(const mxg_bundle *bundle, const char *path, mxg_error *err);
+/* 64 hex digits over plan, kernel sources and versions: equal for equal bundles, on any machine. Lives with the bundle.
+ */
+const char *mxg_bundle_digest(const mxg_bundle *bundle);
+void mxg_bundle_free(mxg_bundle *bundle);
+
+/* ---- executor ------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum mxg_side { MXG_SOURCE = 0, MXG_TARGET = 1, MXG_SCRATCH = 2 } mxg_side;
+
+typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3 } mxg_transport;
+
+/* Start from MXG_EXEC_INIT; new fields go at the end. */
+typedef struct mxg_exec_options {
+  size_t size;             /* sizeof(mxg_exec_options) of the caller's header */
+  mxg_transport transport; /* MXG_HOST: ranks are threads of this process */
+  const uint32_t *ranks;   /* the ranks that live in this process; NULL: all of the bundle's */
+  uint32_t rank_count;
+  unsigned threads; /* host: worker threads in all; 0: one a core */
+  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
+  void *user;
+} mxg_exec_options;
+
+#define MXG_EXEC_INIT \
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL }
+
+typedef struct mxg_exec mxg_exec;
+
+/* `bundle` is borrowed until mxg_exec_free. */
+mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err);
+
+/* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes must
+*be
+** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
+*the
+** last wait. A source that only ranks of other processes read need not be bound here. */
+mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
+                         uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
+
+/* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
+*nothing
+** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
+** once (the host transport proves it with a mask); after an error target contents are undefined. */
+mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
+
+void mxg_exec_free(mxg_exec *exec);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
