@@ -1,11 +1,12 @@
 /* plan.h -- the plan: the whole schedule, for every rank, as plain tables. Made by gen/plan.c, kept in a bundle, walked
-*by
-** exec.c. Only indices and byte counts, no pointers into anything but the tables themselves; deterministic.
-**
-** One plan joins two sides. A stored tensor of one rank is an *array*: a stack of row-major matrices with their scales.
-** A *piece* is a rectangle that one source array holds and one target array wants; its *segments* are runs of rows that
-*are
-** contiguous on both sides. Pieces are grouped in *buckets*; *steps* say what a rank does, in order. */
+ *by
+ ** exec.c. Only indices and byte counts, no pointers into anything but the tables themselves; deterministic.
+ **
+ ** One plan joins two sides. A stored tensor of one rank is an *array*: a stack of row-major matrices with their
+ *scales.
+ ** A *piece* is a rectangle that one source array holds and one target array wants; its *segments* are runs of rows
+ *that are
+ ** contiguous on both sides. Pieces are grouped in *buckets*; *steps* say what a rank does, in order. */
 #ifndef MXG_PLAN_H
 #define MXG_PLAN_H
 
@@ -62,10 +63,20 @@ typedef struct mxg_piece {
   uint64_t wire_bytes;  /* bytes received in wire form; 0 for local and scratch pieces */
 } mxg_piece;
 
-/* Bytes that no piece writes: padding of rows and of scale layouts. Filled with zero before the bucket's pieces. */
+typedef enum mxg_fill_kind {
+  MXG_FILL_DATA = 0, /* bytes [offset, offset + bytes) of the array's data: rows of padding */
+  MXG_FILL_SCALES =
+      1,            /* in every matrix each scale byte, padding of the layout included, but those of scales (i, j) with
+                    ** i < offset and j < the meaningful scale columns; `bytes` counts them over all matrices */
+  MXG_FILL_CELL = 2 /* the AMAX cell of a scratch array; offset 0, bytes 4 */
+} mxg_fill_kind;
+
+/* Bytes that no piece writes are zero: padding of rows and of scale layouts. The step comes before the bucket's pieces,
+*so a
+** transport may also zero the whole of what a SCALES fill concerns. */
 typedef struct mxg_fill {
   uint32_t array;
-  uint32_t is_scale; /* 0: of the data, 1: of the scales */
+  uint32_t kind; /* mxg_fill_kind */
   uint32_t bucket;
   uint32_t pad;
   uint64_t offset, bytes;
@@ -166,16 +177,16 @@ mxg_scale_shape mxg_scale_shape_of(const mxg_encoding *encoding, uint64_t rows, 
 uint64_t mxg_array_data_bytes(const mxg_plan *plan, const mxg_array *array);
 uint64_t mxg_array_scale_bytes(const mxg_plan *plan, const mxg_array *array); /* all matrices, with padding; 0: none */
 /* The file shape of the data and of the scales. `dims` has room for 3; returns the count. Scales of a stack have the
-*stack
-** outermost; swizzled and padded ones have their stored shape; one scale a matrix is [] or [matrices]. */
+ *stack
+ ** outermost; swizzled and padded ones have their stored shape; one scale a matrix is [] or [matrices]. */
 unsigned mxg_array_shape(const mxg_array *array, uint64_t dims[3]);
 unsigned mxg_array_scale_dims(const mxg_plan *plan, const mxg_array *array, uint64_t dims[3]);
 
 /* The form in which a piece travels: elements as they are, scales compact. */
 mxg_encoding mxg_wire_encoding(const mxg_encoding *encoding);
 /* Where a segment's elements and scales lie in a piece's wire form, from wire_offset: data of all segments in order,
-*then,
-** 16-byte aligned, their scales. A row block that a segment enters in the middle travels whole. */
+ *then,
+ ** 16-byte aligned, their scales. A row block that a segment enters in the middle travels whole. */
 typedef struct mxg_wire {
   uint64_t data_bytes, scale_offset, bytes;
 } mxg_wire;
@@ -189,10 +200,10 @@ uint64_t mxg_kernel_tiles(const mxg_kernel *kernel, uint64_t rows, uint64_t cols
  */
 
 /* Every index and range in bounds, every step's pieces of its rank, slots inside staging, and every element and scale
-*of
-** every target array written exactly once (rectangles and fills, no overlap, nothing missing). Depends on nothing that
-*made
-** the plan. MXG_ERR_BUNDLE with code 7xx. */
+ *of
+ ** every target array written exactly once (rectangles and fills, no overlap, nothing missing). Depends on nothing that
+ *made
+ ** the plan. MXG_ERR_BUNDLE with code 7xx. */
 mxg_status mxg_plan_check(const mxg_plan *plan, mxg_error *err);
 
 #endif
