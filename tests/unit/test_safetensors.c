@@ -5,7 +5,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,49 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "memory.h"
 #include "safetensors.h"
 #include "temporary.h"
-
-static char folder[64];
-
-static const char *in_folder(const char *name) {
-  static char path[4][512];
-  static unsigned next;
-  char *to = path[next++ % 4];
-  snprintf(to, sizeof path[0], "%s/%s", folder, name);
-  return to;
-}
-
-static int make_folder(void **state) {
-  (void)state;
-  strcpy(folder, "/tmp/mxg-st-XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
-}
-
-static unsigned entries(void) {
-  DIR *dir = opendir(folder);
-  unsigned count = 0;
-  for (struct dirent *entry; (entry = readdir(dir));)
-    count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-  closedir(dir);
-  return count;
-}
-
-static int remove_folder(void **state) {
-  (void)state;
-  DIR *dir = opendir(folder);
-  for (struct dirent *entry; (entry = readdir(dir));) remove(in_folder(entry->d_name));
-  closedir(dir);
-  return rmdir(folder);
-}
-
-static void save(const char *path, const void *bytes, size_t count) {
-  FILE *file = fopen(path, "wb");
-  assert_non_null(file);
-  assert_int_equal(fwrite(bytes, 1, count, file), count);
-  assert_int_equal(fclose(file), 0);
-}
 
 /* A file image: header text, then `data` bytes. Returns the size. */
 static size_t image(unsigned char *to, const char *header, size_t data) {
@@ -109,7 +69,7 @@ static void a_header_becomes_a_table(void **state) {
   (void)state;
   unsigned char bytes[1024];
   size_t count = image(bytes, small, 19);
-  save(in_folder("small"), bytes, count);
+  file_save(in_folder("small"), bytes, count);
   mxg_st_file *file;
   mxg_error err;
   assert_int_equal(mxg_st_open(&file, in_folder("small"), &err), MXG_OK);
@@ -242,7 +202,7 @@ static void lying_lengths_allocate_nothing(void **state) {
     mxg_error err;
     assert_int_equal(parse(bytes, 10, &err), MXG_ERR_INPUT);
     assert_int_equal(err.code, 304);
-    save(in_folder("lie"), bytes, 10);
+    file_save(in_folder("lie"), bytes, 10);
     mxg_st_file *file;
     assert_int_equal(mxg_st_open(&file, in_folder("lie"), &err), MXG_ERR_INPUT);
     assert_int_equal(err.code, 304);
@@ -258,7 +218,7 @@ static void every_truncation_is_refused(void **state) {
   assert_int_equal(parse(bytes, count, &err), MXG_OK);
   for (size_t cut = 0; cut < count; cut++) {
     assert_int_equal(parse(bytes, cut, &err), MXG_ERR_INPUT);
-    save(in_folder("cut"), bytes, cut);
+    file_save(in_folder("cut"), bytes, cut);
     mxg_st_file *file;
     assert_int_equal(mxg_st_open(&file, in_folder("cut"), &err), MXG_ERR_INPUT);
   }
@@ -292,7 +252,7 @@ static void odd_files_are_refused_at_once(void **state) {
   assert_int_equal(mxg_st_open(&file, in_folder("fifo"), &err), MXG_ERR_INPUT);
   alarm(0);
   assert_int_equal(err.code, 302);
-  assert_int_equal(mxg_st_open(&file, folder, &err), MXG_ERR_INPUT);
+  assert_int_equal(mxg_st_open(&file, test_folder, &err), MXG_ERR_INPUT);
   assert_int_equal(err.code, 302);
   assert_int_equal(mxg_st_open(&file, "/dev/zero", &err), MXG_ERR_INPUT);
   assert_int_equal(err.code, 302);
@@ -306,7 +266,7 @@ static void a_file_that_shrinks_is_an_error(void **state) {
   unsigned char bytes[1024], read[12];
   size_t count = image(bytes, small, 19);
   const char *path = in_folder("shrinks");
-  save(path, bytes, count);
+  file_save(path, bytes, count);
   mxg_st_file *file;
   mxg_error err;
   const unsigned char *map;
@@ -370,15 +330,15 @@ static void what_is_written_is_read(void **state) {
 
 static void a_writer_that_is_freed_leaves_nothing(void **state) {
   (void)state;
-  unsigned before = entries();
+  unsigned before = folder_entries();
   uint32_t index[4];
   mxg_st_writer_free(filled(in_folder("never"), index));
-  assert_int_equal(entries(), before);
+  assert_int_equal(folder_entries(), before);
   mxg_st_writer *writer;
   mxg_error err;
   assert_int_equal(mxg_st_writer_create(&writer, in_folder("never"), &err), MXG_OK);
   mxg_st_writer_free(writer);
-  assert_int_equal(entries(), before);
+  assert_int_equal(folder_entries(), before);
 }
 
 static void a_failed_commit_keeps_the_old(void **state) {
@@ -386,14 +346,14 @@ static void a_failed_commit_keeps_the_old(void **state) {
   mxg_error err;
   uint32_t index[4];
   assert_int_equal(mkdir(in_folder("taken"), 0700), 0);
-  unsigned before = entries();
+  unsigned before = folder_entries();
   mxg_st_writer *writer = filled(in_folder("taken"), index); /* a folder has the name: rename must fail */
   assert_int_equal(mxg_st_writer_commit(writer, &err), MXG_ERR_IO);
   assert_int_equal(err.code, 314);
   assert_non_null(strstr(err.file, "taken"));
   mxg_st_writer_free(writer);
-  assert_int_equal(entries(), before);
-  save(in_folder("old"), "old", 3);
+  assert_int_equal(folder_entries(), before);
+  file_save(in_folder("old"), "old", 3);
   writer = filled(in_folder("old"), index);
   mxg_st_writer_free(writer);
   struct stat info;
@@ -408,7 +368,7 @@ static void a_failed_commit_keeps_the_old(void **state) {
 
 static void a_full_disk_is_an_error(void **state) {
   (void)state;
-  unsigned before = entries();
+  unsigned before = folder_entries();
   struct rlimit old, low;
   getrlimit(RLIMIT_FSIZE, &old);
   signal(SIGXFSZ, SIG_IGN); /* as a program that writes large files does */
@@ -426,7 +386,7 @@ static void a_full_disk_is_an_error(void **state) {
   assert_int_equal(err.code, 314);
   assert_non_null(strstr(err.note, "64.00 MiB"));
   mxg_st_writer_free(writer);
-  assert_int_equal(entries(), before);
+  assert_int_equal(folder_entries(), before);
 }
 
 static void wrong_declarations_are_refused(void **state) {
@@ -454,7 +414,7 @@ static void on_signal(int number) {
 
 static void a_signal_leaves_nothing(void **state) {
   (void)state;
-  unsigned before = entries();
+  unsigned before = folder_entries();
   pid_t child = fork();
   if (child == 0) {
     signal(SIGTERM, on_signal);
@@ -468,12 +428,12 @@ static void a_signal_leaves_nothing(void **state) {
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));
   assert_int_equal(WEXITSTATUS(status), SIGTERM);
-  assert_int_equal(entries(), before);
+  assert_int_equal(folder_entries(), before);
 }
 
 static void live_files_are_bounded(void **state) {
   (void)state;
-  unsigned before = entries();
+  unsigned before = folder_entries();
   struct rlimit old, high;
   getrlimit(RLIMIT_NOFILE, &old);
   high = old;
@@ -491,7 +451,7 @@ static void live_files_are_bounded(void **state) {
   }
   for (int i = 0; i < count; i++) mxg_temporary_abort(&live[i]);
   setrlimit(RLIMIT_NOFILE, &old);
-  assert_int_equal(entries(), before);
+  assert_int_equal(folder_entries(), before);
 }
 
 /* ---- memory --------------------------------------------------------------------------------------------------------
@@ -514,7 +474,7 @@ static void every_allocation_may_fail(void **state) {
   size_t count = image(bytes, small, 19);
   mxg_memory_fn usual = mxg_memory_hook;
   mxg_memory_hook = failing;
-  unsigned before = entries(), failures = 0;
+  unsigned before = folder_entries(), failures = 0;
   mxg_status status = MXG_ERR_NOMEM;
   for (int n = 0; status != MXG_OK; n++) {
     left_to_fail = n;
@@ -540,7 +500,7 @@ static void every_allocation_may_fail(void **state) {
     assert_true(status == MXG_OK || status == MXG_ERR_NOMEM);
     failures += status != MXG_OK;
     mxg_st_writer_free(writer);
-    assert_int_equal(entries(), before);
+    assert_int_equal(folder_entries(), before);
   }
   assert_true(failures > 5);
   mxg_memory_hook = usual;
@@ -597,5 +557,5 @@ int main(void) {
       cmocka_unit_test(every_allocation_may_fail),
       cmocka_unit_test(many_tensors_are_fast),
   };
-  return cmocka_run_group_tests_name("safetensors", tests, make_folder, remove_folder) != 0;
+  return cmocka_run_group_tests_name("safetensors", tests, folder_make, folder_remove) != 0;
 }
