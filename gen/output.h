@@ -1,6 +1,6 @@
 /* output.h -- the folder that a generate leaves: readable source a kernel, cubins, plan, model, bundle, DEPFILE.
-*Written
-** beside its place and moved there whole. */
+ *Written
+ ** beside its place and moved there whole. */
 #ifndef MXG_OUTPUT_H
 #define MXG_OUTPUT_H
 
@@ -11,7 +11,7 @@ mxg_status mxg_output_check(const char *name, const char *out_dir, mxg_error *er
 
 /* Writes kernels/<kernel>/{mx_params.h, the template and what it includes}, kernels/<kernel>.<arch>.cubin, plan.txt,
 ** plan.json, model.txt, <name>.mxb and <name>.d into the place of `out_dir`, replacing what an earlier generate left.
- */
+*/
 mxg_status mxg_output_write(const mxg_generation *g, const char *out_dir, mxg_error *err);
 
 #endif
