@@ -1,10 +1,12 @@
 /* emit.h -- from a plan's kernels to CUDA source: one generated mx_params.h for each shape class, beside unchanged
- * templates. */
+** templates. */
 #ifndef MXG_EMIT_H
 #define MXG_EMIT_H
 
 #include "../runtime/memory.h"
 #include "../runtime/plan.h"
+
+struct mxg_text;
 
 /* Names a kernel: fills kernel->name with mx_<family>_<8 hex digits> of the SHA-256 of its parameters (not of its
  * origin). */
@@ -18,6 +20,9 @@ typedef struct mxg_source {
 
 /* One source a kernel of the plan, in the plan's order. */
 mxg_status mxg_emit(const mxg_source **out, const mxg_plan *plan, mxg_arena *arena, mxg_error *err);
+
+/* The text of one kernel's mx_params.h. `origin`: lines for its comment, of any bytes; NULL or "": none. */
+void mxg_emit_params(struct mxg_text *text, const mxg_kernel *kernel, const char *origin);
 
 /* The templates, embedded in the binary or, where MXGEN_TEMPLATES names a folder, read from there. */
 typedef struct mxg_template {

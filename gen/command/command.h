@@ -1,0 +1,82 @@
+/* command.h -- what the files of the mxgen command share: the verb table's row, the options, the exit code. The command
+** has no logic of its own: each cmd_<verb>.c reads its options, calls libmxgen, and prints. */
+#ifndef MXG_COMMAND_H
+#define MXG_COMMAND_H
+
+#include "../../runtime/error.h"
+#include "../../runtime/mxrt.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MXG_LIST_ROOM = 256 };
+
+/* The values of an option that may be given more than once; ends with NULL. */
+typedef struct mxg_list {
+  const char *items[MXG_LIST_ROOM + 1];
+  unsigned count;
+} mxg_list;
+
+/* Every option of every verb; a verb's table says which it takes. */
+typedef struct mxg_args {
+  bool help, json, full, source_only, keep_all, checksums, all_ranks;
+  mxg_list sets;
+  const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
+  const char *target_ranks;
+  bool has_random, has_rank, has_threads;
+  uint64_t random, rank, threads;
+  const char *const *operands;
+  int operand_count;
+} mxg_args;
+
+typedef enum mxg_option_kind {
+  MXG_OPTION_FLAG,  /* bool at `offset` */
+  MXG_OPTION_TEXT,  /* const char * */
+  MXG_OPTION_COUNT, /* uint64_t at `offset`, and the bool at `given` says that it was there */
+  MXG_OPTION_LIST   /* mxg_list */
+} mxg_option_kind;
+
+typedef struct mxg_option {
+  const char *name; /* without "--"; NULL ends a table */
+  char letter;      /* 0: none */
+  mxg_option_kind kind;
+  size_t offset, given;
+  const char *value; /* "DIR", what help calls the value; NULL for a flag */
+  const char *help;
+} mxg_option;
+
+typedef struct mxg_verb {
+  const char *name, *operands; /* "RECIPE" */
+  const char *summary;         /* one line of `mxgen help` */
+  const char *text;            /* the rest of `mxgen help VERB`: what it does, examples */
+  const mxg_option *options;
+  int least, most; /* operands */
+  bool writes;     /* files: a failure says that nothing was written */
+  mxg_status (*run)(const mxg_args *args, mxg_error *err);
+} mxg_verb;
+
+extern const mxg_verb *const mxg_verbs[]; /* ends with NULL */
+
+#define MXG_VERB(name) extern const mxg_verb mxg_verb_##name
+MXG_VERB(doctor);
+#undef MXG_VERB
+
+/* The exit code of the command for a failure: 0 ok, 1 input is wrong, 2 usage, 3 environment, 4 compile, 5 wrong
+ * result, 6 timeout or lost rank. */
+int mxg_exit_code(const mxg_error *err);
+
+/* The options that every verb with a recipe takes. */
+#define MXG_OPTION_SETS                                                    \
+  {                                                                        \
+    "set", 0, MXG_OPTION_LIST, offsetof(mxg_args, sets), 0, "NAME=VALUE",  \
+        "value for mx.param(\"NAME\", ...) of the recipe; may be repeated" \
+  }
+#define MXG_OPTION_JSON(what) \
+  { "json", 0, MXG_OPTION_FLAG, offsetof(mxg_args, json), 0, NULL, what }
+#define MXG_OPTIONS_END                                                                  \
+  {"help", 'h', MXG_OPTION_FLAG, offsetof(mxg_args, help), 0, NULL, "show this text"}, { \
+    NULL, 0, MXG_OPTION_FLAG, 0, 0, NULL, NULL                                           \
+  }
+
+#endif

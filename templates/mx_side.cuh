@@ -1,0 +1,181 @@
+/* mx_side.cuh -- the two sides of a kernel as its parameters describe them: addresses, source values with their scales,
+** target elements and scales. Formulas are mx_convert.h's and mx_scale.h's; this file applies them to packs.
+**
+** `row` and `col` count from the entry's rectangle. */
+#ifndef MX_SIDE_CUH
+#define MX_SIDE_CUH
+
+#include "mx_entry.cuh"
+#include "mx_scale.h"
+
+constexpr mx_u32 MX_SRC_SIZE = mx_size(MX_SRC_ELEM), MX_DST_SIZE = mx_size(MX_DST_ELEM);
+constexpr bool MX_SRC_SCALED = MX_SRC_SCALE == MX_SCALE_E8M0 || MX_SRC_SCALE == MX_SCALE_FP32;
+constexpr bool MX_DST_SCALED = MX_DST_SCALE == MX_SCALE_E8M0 || MX_DST_SCALE == MX_SCALE_FP32;
+constexpr bool MX_SRC_COLUMNWISE = MX_SRC_BLOCK_COLS == 1 && MX_SRC_BLOCK_ROWS > 1;
+constexpr bool MX_DST_COLUMNWISE = MX_DST_BLOCK_COLS == 1 && MX_DST_BLOCK_ROWS > 1;
+
+static_assert(MX_SRC_ELEM <= MX_FP32 && MX_DST_ELEM <= MX_FP32, "elements are e4m3, e5m2, bf16, fp16 or fp32");
+static_assert(!MX_SRC_SCALED || (MX_SRC_BLOCK_ROWS && MX_SRC_BLOCK_COLS), "a scaled source has blocks");
+static_assert(!MX_DST_SCALED || (MX_DST_BLOCK_ROWS && MX_DST_BLOCK_COLS), "a scaled target has blocks");
+static_assert(MX_SRC_LAYOUT != MX_SWIZZLED || MX_SRC_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
+static_assert(MX_DST_LAYOUT != MX_SWIZZLED || MX_DST_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
+
+MX_FN mx_u64 mx_src_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
+  return e.src + (((mx_u64)e.src_row + row) * e.src_ld + e.src_col + col) * MX_SRC_SIZE;
+}
+
+MX_FN mx_u64 mx_dst_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
+  return e.dst + (((mx_u64)e.dst_row + row) * e.dst_ld + e.dst_col + col) * MX_DST_SIZE;
+}
+
+/* ---- scales ------------------------------------------------------------------------------------------------------ */
+
+/* The scale over a source element: a byte, or FP32 bits. 0 where the source has none. */
+MX_FN mx_u32 mx_src_scale(const mx_entry &e, mx_u32 row, mx_u32 col) {
+  if constexpr (!MX_SRC_SCALED) return 0;
+  const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
+  const mx_u32 j = mx_block_index(e.src_col + col, MX_SRC_BLOCK_COLS);
+  const mx_u64 at = mx_scale_offset(MX_SRC_LAYOUT, MX_SRC_COLUMNWISE, e.src_scale_ld, i, j);
+  return MX_SRC_SCALE == MX_SCALE_FP32 ? ((const mx_u32 *)e.src_scale)[at] : ((const mx_u8 *)e.src_scale)[at];
+}
+
+/* Writes the scale of the block that holds a target element. */
+MX_FN void mx_put_scale(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 scale) {
+  const mx_u32 i = mx_block_index(e.dst_row + row, MX_DST_BLOCK_ROWS);
+  const mx_u32 j = mx_block_index(e.dst_col + col, MX_DST_BLOCK_COLS);
+  const mx_u64 at = mx_scale_offset(MX_DST_LAYOUT, MX_DST_COLUMNWISE, e.dst_scale_ld, i, j);
+  if constexpr (MX_DST_SCALE == MX_SCALE_FP32)
+    ((mx_u32 *)e.dst_scale)[at] = scale;
+  else
+    ((mx_u8 *)e.dst_scale)[at] = (mx_u8)scale;
+}
+
+/* ---- a run of elements of one row -------------------------------------------------------------------------------- */
+
+/* One scale serves N elements from a column that is a multiple of N: MX_VEC promises that src_col is one. */
+__host__ __device__ constexpr bool mx_one_scale(mx_u32 n) {
+  return !MX_SRC_SCALED || MX_SRC_BLOCK_COLS == MX_WHOLE || MX_SRC_BLOCK_COLS % n == 0;
+}
+
+/* N source elements as read, and the scales over them: one for all, or one each. */
+template <mx_u32 N> struct mx_elems { mx_pack<N * MX_SRC_SIZE> pack; };
+
+template <mx_u32 N> struct mx_scales { mx_u32 raw[mx_one_scale(N) ? 1 : N]; };
+
+template <mx_u32 N> struct mx_source {
+  mx_elems<N> elems;
+  mx_scales<N> scales;
+};
+
+/* `kept`: how many of the N are there, at least 1; the rest become zeros. */
+template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
+  const mx_u64 address = mx_src_address(e, row, col);
+  mx_elems<N> elems;
+  if (kept >= N)
+    elems.pack = mx_load<N * MX_SRC_SIZE>(address);
+  else
+    elems.pack = mx_load_some<MX_SRC_SIZE, N * MX_SRC_SIZE>(address, kept);
+  return elems;
+}
+
+template <mx_u32 N> MX_FN mx_scales<N> mx_read_scales(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
+  mx_scales<N> scales;
+#pragma unroll
+  for (mx_u32 k = 0; k < sizeof scales.raw / 4; k++) scales.raw[k] = k < kept ? mx_src_scale(e, row, col + k) : 0;
+  return scales;
+}
+
+template <mx_u32 N> MX_FN mx_source<N> mx_read(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
+  mx_source<N> from;
+  from.elems = mx_read_elems<N>(e, row, col, kept);
+  from.scales = mx_read_scales<N>(e, row, col, kept);
+  return from;
+}
+
+template <mx_u32 N> struct mx_values { mx_u32 x[N]; /* FP32 bits */ };
+
+template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_elems<N> &elems, const mx_scales<N> &scales) {
+  mx_values<N> out;
+  mx_u32 scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[0]);
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) {
+    const mx_u32 q = mx_get<MX_SRC_SIZE>(elems.pack, k);
+    if constexpr (!mx_one_scale(N)) scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[k]);
+    out.x[k] = MX_SRC_SCALED ? mx_dequantize(MX_SRC_ELEM, q, scale) : mx_decode(MX_SRC_ELEM, q);
+  }
+  return out;
+}
+
+template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_source<N> &from) {
+  return mx_values_of<N>(from.elems, from.scales);
+}
+
+/* Largest magnitude of the first `kept` values, for comparing as integers. */
+template <mx_u32 N> MX_FN mx_u32 mx_largest(const mx_values<N> &values, mx_u32 kept) {
+  mx_u32 largest = 0;
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) {
+    const mx_u32 a = k < kept ? mx_magnitude(MX_NAN, values.x[k]) : 0;
+    largest = largest > a ? largest : a;
+  }
+  return largest;
+}
+
+/* Elements of the target's type. QUANTIZE: scaled by `reciprocal`, else converted as they are. */
+template <bool QUANTIZE, mx_u32 N>
+MX_FN void mx_write(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_values<N> &values, mx_u32 reciprocal,
+                    mx_u32 kept) {
+  mx_pack<N *MX_DST_SIZE> pack = mx_zero_pack<N * MX_DST_SIZE>();
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++)
+    mx_put<MX_DST_SIZE>(
+        pack, k, QUANTIZE ? mx_quantize(MX_DST_ELEM, values.x[k], reciprocal) : mx_encode(MX_DST_ELEM, values.x[k]));
+  const mx_u64 address = mx_dst_address(e, row, col);
+  if (kept >= N)
+    mx_store(address, pack);
+  else
+    mx_store_some<MX_DST_SIZE>(address, pack, kept);
+}
+
+/* ---- a block's scale --------------------------------------------------------------------------------------------- */
+
+struct mx_chosen {
+  mx_u32 scale, reciprocal; /* as stored; FP32 bits */
+};
+
+/* The scale of a target block from its largest magnitude. */
+MX_FN mx_chosen mx_choose(mx_u32 largest) {
+  mx_chosen c;
+  if constexpr (MX_DST_SCALE == MX_SCALE_FP32) {
+    c.scale = mx_scale_fp32(MX_DST_ELEM, MX_NAN, largest);
+    c.reciprocal = mx_fp32_reciprocal(c.scale);
+  } else {
+    c.scale = mx_scale_e8m0(MX_RULE, MX_DST_ELEM, MX_NAN, largest);
+    c.reciprocal = mx_e8m0_reciprocal(c.scale);
+  }
+  return c;
+}
+
+/* The largest over a warp's groups of LANES lanes; every lane gets it. All 32 lanes must call. */
+template <mx_u32 LANES> MX_FN mx_u32 mx_largest_of_lanes(mx_u32 largest) {
+#pragma unroll
+  for (mx_u32 far = LANES / 2; far > 0; far /= 2) {
+    const mx_u32 other = __shfl_xor_sync(0xffffffffu, largest, (int)far);
+    largest = largest > other ? largest : other;
+  }
+  return largest;
+}
+
+/* The largest over the thread block; every thread gets it. All threads must call; may be called again at once. */
+MX_FN mx_u32 mx_largest_of_block(mx_u32 largest) {
+  __shared__ mx_u32 part[MX_THREADS / 32];
+  largest = mx_largest_of_lanes<32>(largest);
+  __syncthreads(); /* nobody still reads what an earlier call left */
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = largest;
+  __syncthreads();
+#pragma unroll
+  for (mx_u32 i = 0; i < MX_THREADS / 32; i++) largest = largest > part[i] ? largest : part[i];
+  return largest;
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* quantize_square.cu -- any elements to blocks of rows x columns, one scale a block: 32 x 32 with scale bytes, 128 x
+ *128
+ ** with FP32 scales or scale bytes.
+ **
+ ** A unit is one block. A team works on it: a warp where that is at most 16 runs a lane, else the whole thread block.
+ *It
+ ** keeps what it read in registers until the maximum is known, or reads again where that would be too much. */
+#include "mx_side.cuh"
+
+constexpr mx_u32 MX_RUN = mx_min(MX_VEC, MX_DST_BLOCK_COLS);
+constexpr mx_u32 MX_ACROSS = MX_DST_BLOCK_COLS / MX_RUN;   /* runs of a row of a block */
+constexpr mx_u32 MX_SLOTS = MX_DST_BLOCK_ROWS * MX_ACROSS; /* runs of a block */
+constexpr mx_u32 MX_TEAM = MX_SLOTS <= 32 * 16 ? 32 : MX_THREADS;
+constexpr mx_u32 MX_TEAMS = MX_THREADS / MX_TEAM;
+constexpr mx_u32 MX_RUNS = mx_ceil_div(MX_SLOTS, MX_TEAM);      /* runs of a thread */
+constexpr bool MX_KEEP = MX_RUNS * MX_RUN * MX_SRC_SIZE <= 256; /* in at most 64 registers */
+
+static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
+static_assert(MX_DST_BLOCK_ROWS <= 1024 && MX_DST_BLOCK_COLS <= 1024, "a thread block works through a block");
+static_assert(MX_DST_BLOCK_COLS % MX_RUN == 0, "runs divide a row of a block");
+static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
+
+/* What part of a block a slot is: `kept` elements from (row, col) on; 0 where the matrix has ended. */
+struct mx_slot {
+  mx_u32 row, col, kept;
+};
+
+MX_FN mx_slot mx_slot_of(mx_u32 rows, mx_u32 cols, const mx_spot &block, mx_u32 slot) {
+  mx_slot s;
+  s.row = block.row * MX_DST_BLOCK_ROWS + slot / MX_ACROSS;
+  s.col = block.at * MX_DST_BLOCK_COLS + slot % MX_ACROSS * MX_RUN;
+  s.kept = slot < MX_SLOTS && s.row < rows && s.col < cols ? mx_kept<MX_RUN>(cols, s.col) : 0;
+  return s;
+}
+
+extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+  const mx_u32 cols = mx_cols(e), team = threadIdx.x / MX_TEAM, member = threadIdx.x % MX_TEAM;
+  const mx_tile tile =
+      mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_DST_BLOCK_ROWS), mx_ceil_div(cols, MX_DST_BLOCK_COLS));
+  for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_TEAMS) {
+    const bool mine = first + team < tile.units; /* all go on: they take part in finding the maximum */
+    const mx_spot block = mx_spot_of(tile, mine ? first + team : 0);
+    const mx_u32 rows = mine ? e.rows : 0;
+    mx_source<MX_RUN> from[MX_KEEP ? MX_RUNS : 1];
+    mx_u32 largest = 0;
+    if constexpr (MX_KEEP) {
+#pragma unroll
+      for (mx_u32 r = 0; r < MX_RUNS; r++) {
+        const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
+        if (s.kept) from[r] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
+      }
+    }
+#pragma unroll(MX_KEEP ? MX_RUNS : 4)
+    for (mx_u32 r = 0; r < MX_RUNS; r++) {
+      const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
+      if (!s.kept) continue;
+      if constexpr (!MX_KEEP) from[0] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
+      const mx_u32 a = mx_largest(mx_values_of(from[MX_KEEP ? r : 0]), s.kept);
+      largest = largest > a ? largest : a;
+    }
+    if constexpr (MX_TEAM == 32)
+      largest = mx_largest_of_lanes<32>(largest);
+    else
+      largest = mx_largest_of_block(largest);
+    const mx_chosen chosen = mx_choose(largest);
+#pragma unroll(MX_KEEP ? MX_RUNS : 4)
+    for (mx_u32 r = 0; r < MX_RUNS; r++) {
+      const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
+      if (!s.kept) continue;
+      if constexpr (!MX_KEEP) from[0] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
+      mx_write<true>(e, s.row, s.col, mx_values_of(from[MX_KEEP ? r : 0]), chosen.reciprocal, s.kept);
+    }
+    if (mine && member == 0) mx_put_scale(e, block.row * MX_DST_BLOCK_ROWS, block.at * MX_DST_BLOCK_COLS, chosen.scale);
+  }
+}
