@@ -128,7 +128,7 @@ static mxg_status check_kernels(const mxg_plan *plan, mxg_error *err) {
 static mxg_status check_array(const mxg_plan *plan, uint32_t index, mxg_error *err) {
   const mxg_array *a = &plan->arrays[index];
   if (a->name >= plan->string_bytes || a->scale_name >= plan->string_bytes || a->tensor >= plan->string_bytes ||
-      a->rank >= plan->rank_count || a->encoding >= plan->encoding_count || a->side > MXG_SCRATCH || a->pad != 0 ||
+      a->rank >= plan->rank_count || a->encoding >= plan->encoding_count || a->side > MXG_SCRATCH || a->whole > 1 ||
       a->e8m0_dtype > 1)
     return mxg_plan_refuse(err, 714, "array %u is malformed", index);
   const mxg_encoding *e = &plan->encodings[a->encoding];
