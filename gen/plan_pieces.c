@@ -455,15 +455,18 @@ static bool needs_scratch(const mxg_planner *planner, const mxg_piece *raw, size
   return false;
 }
 
-/* Raw pieces in order of target array and matrix, so that what one matrix needs is together. */
+/* Raw pieces in order of target array and matrix, so that what one matrix needs is together; of one matrix, beginning
+*with the
+** source rank after this one, so that no source is everybody's first. */
 typedef struct raw_key {
-  uint32_t dst, matrix, order;
+  uint32_t dst, matrix, turn, order;
 } raw_key;
 
 static int by_target(const void *a, const void *b) {
   const raw_key *x = a, *y = b;
   if (x->dst != y->dst) return x->dst < y->dst ? -1 : 1;
   if (x->matrix != y->matrix) return x->matrix < y->matrix ? -1 : 1;
+  if (x->turn != y->turn) return x->turn < y->turn ? -1 : 1;
   return x->order < y->order ? -1 : 1;
 }
 
@@ -478,8 +481,9 @@ static mxg_status settle_matrix(maker *make, const mxg_piece *raw, const mxg_pie
   return MXG_OK;
 }
 
-static mxg_status settle_tensor(maker *make) {
+static mxg_status settle_tensor(maker *make, uint32_t rank) {
   size_t count = make->raw.count;
+  uint32_t ranks = make->planner->plan->rank_count;
   if (count == 0) return MXG_OK;
   raw_key *keys = mxg_alloc(count * sizeof *keys);
   mxg_piece *raw = mxg_alloc(count * sizeof *raw);
@@ -488,7 +492,8 @@ static mxg_status settle_tensor(maker *make) {
   if (status == MXG_OK) {
     const mxg_piece *from = make->raw.items;
     const mxg_piece_note *from_notes = make->raw_notes.items;
-    for (size_t i = 0; i < count; i++) keys[i] = (raw_key){from[i].dst, from[i].dst_matrix, (uint32_t)i};
+    for (size_t i = 0; i < count; i++)
+      keys[i] = (raw_key){from[i].dst, from[i].dst_matrix, (from_notes[i].peer + ranks - rank) % ranks, (uint32_t)i};
     qsort(keys, count, sizeof *keys, by_target);
     for (size_t i = 0; i < count; i++) {
       raw[i] = from[keys[i].order];
@@ -522,7 +527,7 @@ static mxg_status make_all(maker *make) {
       if (!list->built) MXG_TRY(build_cells(make, mxg_tensor_root(model, t), list));
       make->raw.count = make->raw_notes.count = 0;
       MXG_TRY(make_raw_pieces(make, t, rank));
-      MXG_TRY(settle_tensor(make));
+      MXG_TRY(settle_tensor(make, rank));
     }
     planner->plan->ranks[rank].first_scratch = first_scratch;
     planner->plan->ranks[rank].scratches = (uint32_t)planner->arrays.count - first_scratch;
