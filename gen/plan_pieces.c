@@ -419,7 +419,7 @@ static mxg_status push_scratch(maker *make, const mxg_piece *raw, const mxg_piec
   *fresh = scratch;
   make->group++;
   *note = (mxg_scratch_note){index, scratch.rank, make->group, 0, whole};
-  note->bytes = (scratch.rows * scratch.cols * 4 + 15) / 16 * 16 + (whole ? 16 : 0);
+  note->bytes = (scratch.rows * scratch.cols * 4 + 15) / 16 * 16 + 16; /* the cell follows the data */
   for (size_t i = 0; i < count; i++) {
     mxg_piece piece = raw[i];
     piece.dst = index;
@@ -456,8 +456,8 @@ static bool needs_scratch(const mxg_planner *planner, const mxg_piece *raw, size
 }
 
 /* Raw pieces in order of target array and matrix, so that what one matrix needs is together; of one matrix, beginning
-*with the
-** source rank after this one, so that no source is everybody's first. */
+ *with the
+ ** source rank after this one, so that no source is everybody's first. */
 typedef struct raw_key {
   uint32_t dst, matrix, turn, order;
 } raw_key;

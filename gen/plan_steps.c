@@ -414,7 +414,6 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
   mxg_plan *plan = planner->plan;
   builder *builders = mxg_alloc(plan->rank_count * sizeof *builders);
   if (!builders) return mxg_fail_nomem(planner->err);
-  plan->slots = planner->model->slots;
   plan->staging_cap = planner->model->staging_bytes;
   mxg_status status = MXG_OK;
   for (uint32_t rank = 0; rank < plan->rank_count && status == MXG_OK; rank++) {
@@ -430,8 +429,10 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
     status = take_fills(&builders[rank], &fill);
     if (status == MXG_OK) status = push_steps(&builders[rank]);
     plan->ranks[rank].steps = (uint32_t)planner->steps.count - plan->ranks[rank].first_step;
-    uint32_t used = builders[rank].slots_used;
-    plan->ranks[rank].staging_bytes = plan->slot_bytes * (used < plan->slots ? used : plan->slots);
+    uint32_t used =
+        builders[rank].slots_used < planner->model->slots ? builders[rank].slots_used : planner->model->slots;
+    plan->ranks[rank].staging_bytes = plan->slot_bytes * used;
+    if (used > plan->slots) plan->slots = used;
   }
   for (uint32_t rank = 0; rank < plan->rank_count; rank++) mxg_free(builders[rank].buckets.items);
   mxg_free(builders);

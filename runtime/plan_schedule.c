@@ -123,12 +123,14 @@ static mxg_status check_gather_step(walk *w, const mxg_step *step) {
 static mxg_status check_convert_step(walk *w, const mxg_step *step) {
   bucket_state *b = bucket_of(w, step->bucket);
   if (!range_fits(step, w->plan->piece_count)) return refuse(w, 721, "converts what there is not");
-  if (b->gathers && !b->waited) return refuse(w, 722, "converts before its bucket was waited for");
   for (uint32_t i = step->first; i < step->first + step->count; i++) {
     const mxg_piece *p = &w->plan->pieces[i];
     if (p->bucket != step->bucket || w->plan->arrays[p->dst].rank != w->rank || p->kernel != step->kernel)
       return refuse(w, 721, "converts what is not its bucket's or its kernel's");
     if (w->piece_marks[i] & 2) return refuse(w, 721, "converts a piece a second time");
+    /* Pieces of local memory need not wait for the bucket's gathers; what reads scratch must. */
+    if (b->gathers && !b->waited && (p->wire_bytes || p->phase))
+      return refuse(w, 722, "converts before its bucket was waited for");
     if (p->wire_bytes && !(w->piece_marks[i] & 1)) return refuse(w, 722, "converts a piece that was not gathered");
     w->piece_marks[i] |= 2;
     if (p->phase < b->phase) return refuse(w, 722, "converts a phase after a later one");
