@@ -1,11 +1,11 @@
 /* plan_explain.c -- what was decided for one tensor and why: the recipe lines, the shards of both sides, the pieces and
  *kernels, the
  ** bytes on the wire beside what BF16 would have cost. */
+#include "nearest.h"
 #include "plan_build.h"
 #include "plan_text.h"
 
 #include "../runtime/error.h"
-#include "suggest.h"
 
 #include <string.h>
 
@@ -118,10 +118,14 @@ mxg_status mxg_plan_explain(const mxg_plan *plan, const mxg_model *model, const 
   if (index == model->tensor_count) {
     mxg_fail(err, MXG_ERR_INPUT, 414, "the recipe has no tensor '%s'", tensor);
     mxg_error_place(err, model->recipe_file, 0, 0, 0);
-    mxg_suggest suggest = mxg_suggest_begin(tensor);
-    for (uint32_t t = 0; t < model->tensor_count; t++) mxg_suggest_offer(&suggest, model->tensors[t].name);
-    if (suggest.best)
-      mxg_error_help(err, "did you mean '%s'?", suggest.best);
+    const char *near = NULL;
+    size_t best = strlen(tensor) / 3 + 1;
+    for (uint32_t t = 0; t < model->tensor_count; t++) {
+      size_t edits = mxg_edit_distance(tensor, model->tensors[t].name);
+      if (edits < best) near = model->tensors[t].name, best = edits;
+    }
+    if (near)
+      mxg_error_help(err, "did you mean '%s'?", near);
     else
       mxg_error_help(err, "the first of %u tensors is '%s'", model->tensor_count, model->tensors[0].name);
     return MXG_ERR_INPUT;
