@@ -1,6 +1,5 @@
 /* plan_explain.c -- what was decided for one tensor and why: the recipe lines, the shards of both sides, the pieces and
- *kernels, the
- ** bytes on the wire beside what BF16 would have cost. */
+** kernels, the bytes on the wire beside what BF16 would have cost. */
 #include "nearest.h"
 #include "plan_build.h"
 #include "plan_text.h"

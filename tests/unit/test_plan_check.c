@@ -318,7 +318,7 @@ static void steps(void **state) {
   SPOIL(sample_col_split, 721, step_of(f, MXG_STEP_FILL, 0)->first++);
   SPOIL(sample_col_split, 721, step_of(f, MXG_STEP_FILL, 0)->bucket = 1);
   SPOIL(sample_col_split, 722, swap_steps(step_of(f, MXG_STEP_FILL, 0), step_of(f, MXG_STEP_CONVERT, 0)));
-  SPOIL(sample_row_split, 722, swap_steps(step_of(f, MXG_STEP_WAIT, 0), step_of(f, MXG_STEP_CONVERT, 0)));
+  SPOIL(sample_row_split, 722, swap_steps(step_of(f, MXG_STEP_WAIT, 0), step_of(f, MXG_STEP_CONVERT, 1)));
   SPOIL(sample_row_split, 722, swap_steps(step_of(f, MXG_STEP_WAIT, 0), step_of(f, MXG_STEP_GATHER, 0)));
   SPOIL(sample_row_split, 722, swap_steps(step_of(f, MXG_STEP_RELEASE, 0), step_of(f, MXG_STEP_CONVERT, 0)));
   /* phases of the scratch: phase 0 has two kernels */
