@@ -1,6 +1,5 @@
 /* plan_arrays.c -- the first stage of the planner: every array that a rank of either side stores, its name, shape and
- *encoding,
- ** and the fills of what no piece will write (padding of rows and of scale layouts). */
+** encoding, and the fills of what no piece will write (padding of rows and of scale layouts). */
 #include "planner.h"
 
 #include <assert.h>

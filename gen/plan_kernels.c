@@ -1,6 +1,5 @@
 /* plan_kernels.c -- the third stage of the planner: what is done to each piece, and the shape classes: one kernel for
- *all pieces
- ** alike in formats, layouts, widths of access and, where it carries weight, columns. */
+** all pieces alike in formats, layouts, widths of access and, where it carries weight, columns. */
 #include "emit.h"
 #include "planner.h"
 

@@ -1,6 +1,6 @@
-/* plan_pieces.c -- the second stage of the planner: for every array that a target rank stores, the rectangles it needs,
- *each from
- ** the nearest holder, evenly over the holders; and FP32 scratch where no single piece covers a target block. */
+/* plan_pieces.c -- the second stage of the planner: for every array that a target rank stores, the rectangles it
+** needs, each from the nearest holder, evenly over the holders; and FP32 scratch where no single piece covers a
+** target block. */
 #include "planner.h"
 
 #include <assert.h>
@@ -126,8 +126,7 @@ static mxg_status add_holder(maker *make, cell_list *list, uint32_t room, const 
 }
 
 /* All places where the values of `root` are on the source side. A tied twin adds holders; it adds cells only when the
- *first
- ** tensor that is held has none (two different splits of the same values would write twice). */
+** first tensor that is held has none (two different splits of the same values would write twice). */
 static mxg_status build_cells(maker *make, uint32_t root, cell_list *list) {
   const mxg_model *model = make->planner->model;
   const mxg_side_model *side = &model->side[MXG_SOURCE];
@@ -389,9 +388,8 @@ static mxg_status push_cut(maker *make, mxg_piece piece, mxg_piece_note note) {
   return MXG_OK;
 }
 
-/* The pieces [begin, end) of one target matrix go through FP32 scratch: assemble, take the maximum if one scale serves
- *the whole
- ** matrix, quantise. */
+/* The pieces [begin, end) of one target matrix go through FP32 scratch: assemble, take the maximum if one scale
+** serves the whole matrix, quantise. */
 static mxg_status push_scratch(maker *make, const mxg_piece *raw, const mxg_piece_note *notes, size_t count,
                                uint64_t rows, uint64_t cols) {
   mxg_planner *planner = make->planner;
@@ -456,8 +454,7 @@ static bool needs_scratch(const mxg_planner *planner, const mxg_piece *raw, size
 }
 
 /* Raw pieces in order of target array and matrix, so that what one matrix needs is together; of one matrix, beginning
- *with the
- ** source rank after this one, so that no source is everybody's first. */
+** with the source rank after this one, so that no source is everybody's first. */
 typedef struct raw_key {
   uint32_t dst, matrix, turn, order;
 } raw_key;

@@ -1,6 +1,5 @@
 /* plan_print.c -- the plan as text: line-oriented, fixed columns, exact bytes. Golden files and people read it. Also
- *the short names
- ** of encodings, meshes and places that explain and JSON use. */
+** the short names of encodings, meshes and places that explain and JSON use. */
 #include "plan_text.h"
 
 #include "plan_build.h"

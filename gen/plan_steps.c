@@ -1,12 +1,9 @@
 /* plan_steps.c -- the last stage of the planner: buckets, slots and steps of every target rank, and the proof that
- *staging stays
- ** under the recipe's cap.
- **
- ** Of one bucket the local pieces come first (they need no wait), then the gathered ones by kernel and source rank,
- *then what reads
- ** scratch. Gathers run ahead of the converts by slots - 1 buckets; their order begins after the rank itself, so that
- *no source is
- ** everybody's first. */
+** staging stays under the recipe's cap.
+**
+** Of one bucket the local pieces come first (they need no wait), then the gathered ones by kernel and source rank,
+** then what reads scratch. Gathers run ahead of the converts by slots - 1 buckets; their order begins after the rank
+** itself, so that no source is everybody's first. */
 #include "planner.h"
 
 #include "../runtime/text.h"

@@ -1,8 +1,7 @@
 /* planner.h -- what the files of the planner share: the tables in the making. Private to gen/plan*.c.
 **
 ** plan.c lists the stages: plan_arrays.c (who stores what), plan_pieces.c (who needs what from whom), plan_kernels.c
-*(shape
-** classes), plan_steps.c (buckets, slots, steps). */
+** (shape classes), plan_steps.c (buckets, slots, steps). */
 #ifndef MXG_PLANNER_H
 #define MXG_PLANNER_H
 
@@ -66,9 +65,8 @@ uint32_t mxg_tensor_root(const mxg_model *model, uint32_t tensor);
 /* What is done to a piece. Reads its rectangle, segments and phase. */
 mxg_family mxg_piece_family(const mxg_encoding *src, const mxg_encoding *dst, const mxg_piece *piece,
                             const mxg_segment *segments);
-/* Whether the piece has all that its target blocks need. If not, the target matrix is assembled in scratch. `dst_rows`
-*and
-** `dst_cols`: what is written of the matrix, without padding. */
+/* Whether the piece has all that its target blocks need. If not, the target matrix is assembled in scratch.
+** `dst_rows` and `dst_cols`: what is written of the matrix, without padding. */
 bool mxg_piece_fits(const mxg_encoding *src, const mxg_encoding *dst, const mxg_piece *piece,
                     const mxg_segment *segments, uint64_t dst_rows, uint64_t dst_cols);
 
