@@ -1,6 +1,6 @@
 /* model.h -- the model: a recipe with everything resolved. Built by model.c from what recipe.c read; immutable
-*afterwards; no
-** Lua type survives here. All memory is of one arena. layout.c and plan.c read nothing else. */
+ *afterwards; no
+ ** Lua type survives here. All memory is of one arena. layout.c and plan.c read nothing else. */
 #ifndef MXG_MODEL_H
 #define MXG_MODEL_H
 
@@ -95,8 +95,8 @@ typedef struct mxg_placement {
 } mxg_placement;
 
 /* Names of one tensor's arrays on a side: templates with {e} for the expert index; a template for each part when parts
-*are
-** apart (then the parts are separate arrays), else one. */
+ *are
+ ** apart (then the parts are separate arrays), else one. */
 typedef struct mxg_naming {
   bool parts_apart, experts_apart;
   const char **templates; /* part_count when parts_apart, else 1 */
@@ -145,10 +145,10 @@ typedef struct mxg_files {
 } mxg_files;
 
 /* Runs the recipe at `path` in the sandbox, checks keys and types against the schema, resolves every rule, and checks
-*the
-** layouts: axes exist, splits divide, no shard cuts a block without a fallback, every pattern matches. The model lives
-*in
-** `arena`. MXG_ERR_INPUT with file, line and column. */
+ *the
+ ** layouts: axes exist, splits divide, no shard cuts a block without a fallback, every pattern matches. The model lives
+ *in
+ ** `arena`. MXG_ERR_INPUT with file, line and column. */
 mxg_status mxg_model_build(const mxg_model **out, mxg_files *files, const char *path, const mxg_recipe_options *options,
                            mxg_arena *arena, mxg_error *err);
 
