@@ -1,6 +1,6 @@
-/* layout.h -- pure arithmetic of layouts: which rows, columns and experts of a tensor a rank of a side stores, in which
-*arrays.
-** Owns the layout algebra (DESIGN section 5). Allocates only what it returns, from the caller's arena; no I/O. */
+/* layout.h -- pure arithmetic of layouts: which rows, columns and experts of a tensor a rank of a side stores, in
+** which arrays. Owns the layout algebra (DESIGN section 5). Allocates only what it returns, from the caller's arena;
+** no I/O. */
 #ifndef MXG_LAYOUT_H
 #define MXG_LAYOUT_H
 
@@ -23,16 +23,14 @@ typedef struct mxg_shard {
 } mxg_shard;
 
 /* The shards of `tensor` that `rank` (in the common numbering) stores on `side`, in file order: by part, then expert,
-*as the
-** naming keeps them apart. *count 0 when it stores none. */
+** as the naming keeps them apart. *count 0 when it stores none. */
 mxg_status mxg_layout_shards(const mxg_shard **out, uint32_t *count, const mxg_model *model, mxg_side side,
                              uint32_t tensor, uint32_t rank, mxg_arena *arena, mxg_error *err);
 
-/* Checks one placement: divisibility of every split, whole groups, and, for each plane of `format`, that no shard cuts
-*a
-** block. MXG_OK, or MXG_ERR_INPUT with a text that names tensor, part, dimension and numbers, without place: the caller
-*adds
-** the rule's origin. *cuts is true when the only fault is a cut block (then the caller may take format->otherwise). */
+/* Checks one placement: divisibility of every split, whole groups, and, for each plane of `format`, that no shard
+** cuts a block. MXG_OK, or MXG_ERR_INPUT with a text that names tensor, part, dimension and numbers, without place:
+** the caller adds the rule's origin. *cuts is true when the only fault is a cut block (then the caller may take
+** format->otherwise). */
 mxg_status mxg_layout_check(bool *cuts, const mxg_model *model, mxg_side side, uint32_t tensor,
                             const mxg_placement *placement, const mxg_naming *naming, mxg_error *err);
 

@@ -16,10 +16,12 @@ typedef struct mxg_options {
   const char *const *sets;  /* "layers=2", ..., NULL-terminated: values for mx.param; NULL: none */
   const char *out_dir;      /* where the readable source, cubins, plan and bundle go; NULL: nowhere */
   unsigned threads;         /* compile threads; 0: one a core */
+  void (*progress)(void *user, const char *what, unsigned done, unsigned all); /* from the caller's thread; or NULL */
+  void *user;
 } mxg_options;
 
 #define MXG_OPTIONS_INIT \
-  { sizeof(mxg_options), NULL, NULL, NULL, 0 }
+  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL }
 
 /* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);

@@ -5,9 +5,8 @@
 #include "model.h"
 
 /* Builds the schedule that turns `model`'s source side into its target side. Everything is of `arena`. Refuses a plan
-*whose
-** staging passes the recipe's cap (MXG_ERR_INPUT, with both numbers and the schedule's line). The kernels' names are
-*set. */
+** whose staging passes the recipe's cap (MXG_ERR_INPUT, with both numbers and the schedule's line). The kernels'
+** names are set. */
 mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_arena *arena, mxg_error *err);
 
 struct mxg_text;

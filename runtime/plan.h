@@ -39,7 +39,7 @@ typedef struct mxg_array {
   uint8_t side;       /* mxg_side; SCRATCH lives in the staging slot */
   uint8_t ndim;       /* 1: [cols], rows == 1; 2: [rows, cols]; 3: [matrices, rows, cols] */
   uint8_t e8m0_dtype; /* scale bytes are typed F8_E8M0 in files rather than U8 */
-  uint8_t pad;
+  uint8_t whole;      /* 1: all rows, columns and experts of what its name stands for: a tensor, a part, an expert */
   uint64_t matrices, rows, cols;
   uint64_t offset; /* scratch: bytes from the start of the slot. Otherwise 0 */
 } mxg_array;

@@ -218,7 +218,7 @@ static int by_offset(const void *a, const void *b) {
 static mxg_status check_table(mxg_st_file *file, mxg_error *err) {
   if (file->tensor_count > INT32_MAX || file->metadata_count > INT32_MAX)
     return mxg_fail(err, MXG_ERR_INPUT, 306, "the header lists more than 2^31 entries");
-  uint64_t *dims = file->dims;
+  uint64_t *dims = file->dims + 1;
   for (size_t i = 0; i < file->tensor_count; i++) { /* still in the header's order, as the dimensions are */
     file->tensors[i].shape = dims;
     dims += file->tensors[i].ndim;
@@ -260,6 +260,9 @@ static mxg_status read_header(mxg_st_file *file, mxg_error *err) {
   if (file->header_bytes == 0 || file->header[0] != '{')
     return mxg_fail(err, MXG_ERR_INPUT, 305, "the header does not begin with '{'");
   bool first = true, more, has_metadata = false;
+  /* One unused dimension, so that the list is somewhere even when all tensors are scalars. */
+  if (!mxg_vector_push((void **)&file->dims, &file->dim_count, &file->dim_capacity, sizeof *file->dims))
+    return mxg_fail_nomem(err);
   mxg_json_expect(&json, '{');
   for (;;) {
     const char *key;

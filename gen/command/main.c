@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const mxg_verb *const mxg_verbs[] = {NULL};
+const mxg_verb *const mxg_verbs[] = {&mxg_verb_doctor, NULL};
 
 int mxg_exit_code(const mxg_error *err) {
   switch (err->status) {

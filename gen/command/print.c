@@ -13,13 +13,13 @@
 
 /* ---- tables ---- */
 
-void mxg_table_begin(mxg_table *table, const mxg_column *columns) {
+void mxg_grid_begin(mxg_grid *table, const mxg_column *columns) {
   memset(table, 0, sizeof *table);
   table->columns = columns;
   while (columns[table->column_count].title) table->column_count++;
 }
 
-static void add_cell(mxg_table *table, mxg_text *shown, mxg_text *json) {
+static void add_cell(mxg_grid *table, mxg_text *shown, mxg_text *json) {
   void *cells = table->cells;
   char **cell = NULL;
   if (!table->failed && !shown->failed && !json->failed) {
@@ -35,37 +35,37 @@ static void add_cell(mxg_table *table, mxg_text *shown, mxg_text *json) {
   mxg_text_free(json);
 }
 
-void mxg_table_puts(mxg_table *table, const char *string) {
+void mxg_grid_puts(mxg_grid *table, const char *string) {
   mxg_text shown = {0}, json = {0};
   mxg_text_puts(&shown, string);
   mxg_text_json(&json, string);
   add_cell(table, &shown, &json);
 }
 
-void mxg_table_format(mxg_table *table, const char *format, ...) {
+void mxg_grid_format(mxg_grid *table, const char *format, ...) {
   va_list args;
   va_start(args, format);
   char line[1024];
   vsnprintf(line, sizeof line, format, args);
   va_end(args);
-  mxg_table_puts(table, line);
+  mxg_grid_puts(table, line);
 }
 
-void mxg_table_count(mxg_table *table, uint64_t n) {
+void mxg_grid_count(mxg_grid *table, uint64_t n) {
   mxg_text shown = {0}, json = {0};
   mxg_text_format(&shown, "%llu", (unsigned long long)n);
   mxg_text_format(&json, "%llu", (unsigned long long)n);
   add_cell(table, &shown, &json);
 }
 
-void mxg_table_size(mxg_table *table, uint64_t bytes) {
+void mxg_grid_size(mxg_grid *table, uint64_t bytes) {
   mxg_text shown = {0}, json = {0};
   mxg_text_size(&shown, bytes);
   mxg_text_format(&json, "%llu", (unsigned long long)bytes);
   add_cell(table, &shown, &json);
 }
 
-void mxg_table_bool(mxg_table *table, bool value) {
+void mxg_grid_bool(mxg_grid *table, bool value) {
   mxg_text shown = {0}, json = {0};
   mxg_text_puts(&shown, value ? "yes" : "-");
   mxg_text_puts(&json, value ? "true" : "false");
@@ -79,7 +79,7 @@ static size_t width_of(const char *text) {
   return width;
 }
 
-static void add_row(mxg_text *text, const mxg_table *table, const size_t *widths, const char *indent,
+static void add_row(mxg_text *text, const mxg_grid *table, const size_t *widths, const char *indent,
                     const char *const *cells, size_t stride) {
   mxg_text_puts(text, indent);
   for (unsigned c = 0; c < table->column_count; c++) {
@@ -95,7 +95,7 @@ static void add_row(mxg_text *text, const mxg_table *table, const size_t *widths
   mxg_text_puts(text, "\n");
 }
 
-void mxg_table_print(const mxg_table *table, mxg_text *text, const char *indent) {
+void mxg_grid_print(const mxg_grid *table, mxg_text *text, const char *indent) {
   enum { most = 24 };
   size_t widths[most];
   const char *titles[most];
@@ -114,7 +114,7 @@ void mxg_table_print(const mxg_table *table, mxg_text *text, const char *indent)
     add_row(text, table, widths, indent, (const char *const *)(table->cells + 2 * i), 2);
 }
 
-void mxg_table_json(const mxg_table *table, mxg_text *text) {
+void mxg_grid_json(const mxg_grid *table, mxg_text *text) {
   mxg_text_puts(text, "[");
   if (table->failed) text->failed = true;
   for (size_t i = 0; i < table->count; i += table->column_count) {
@@ -130,7 +130,7 @@ void mxg_table_json(const mxg_table *table, mxg_text *text) {
   mxg_text_puts(text, table->count ? "\n  ]" : "]");
 }
 
-void mxg_table_free(mxg_table *table) {
+void mxg_grid_free(mxg_grid *table) {
   for (size_t i = 0; i < 2 * table->count; i++) mxg_free(table->cells[i]);
   mxg_free(table->cells);
   memset(table, 0, sizeof *table);

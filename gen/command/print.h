@@ -15,23 +15,23 @@ typedef struct mxg_column {
   bool right;
 } mxg_column;
 
-typedef struct mxg_table {
+typedef struct mxg_grid {
   const mxg_column *columns;
   unsigned column_count;
   char **cells; /* text and JSON form of each, alternating */
   size_t count, capacity;
   bool failed; /* out of memory; sticky */
-} mxg_table;
+} mxg_grid;
 
-void mxg_table_begin(mxg_table *table, const mxg_column *columns);
-void mxg_table_puts(mxg_table *table, const char *text);
-void mxg_table_format(mxg_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void mxg_table_count(mxg_table *table, uint64_t n);
-void mxg_table_size(mxg_table *table, uint64_t bytes); /* "12.38 MiB"; in JSON the bytes */
-void mxg_table_bool(mxg_table *table, bool value);     /* "yes" or "-" */
-void mxg_table_print(const mxg_table *table, mxg_text *text, const char *indent);
-void mxg_table_json(const mxg_table *table, mxg_text *text); /* an array of objects */
-void mxg_table_free(mxg_table *table);
+void mxg_grid_begin(mxg_grid *table, const mxg_column *columns);
+void mxg_grid_puts(mxg_grid *table, const char *text);
+void mxg_grid_format(mxg_grid *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void mxg_grid_count(mxg_grid *table, uint64_t n);
+void mxg_grid_size(mxg_grid *table, uint64_t bytes); /* "12.38 MiB"; in JSON the bytes */
+void mxg_grid_bool(mxg_grid *table, bool value);     /* "yes" or "-" */
+void mxg_grid_print(const mxg_grid *table, mxg_text *text, const char *indent);
+void mxg_grid_json(const mxg_grid *table, mxg_text *text); /* an array of objects */
+void mxg_grid_free(mxg_grid *table);
 
 /* Shows a failure: code, text, place with the line and a caret, note, help. Bytes that a terminal would obey are shown
  * as '?'. `colour`: with ANSI colours. */

@@ -1,0 +1,149 @@
+/* generate.c -- mxg_generate: the stages in order, top to bottom. Read this first. What the stages do is in model.c,
+** plan.c, emit.c, compile.c and bundle.c; how the output folder is written is in output.c. */
+#include "generate.h"
+
+#include "../runtime/error.h"
+#include "../runtime/hash.h"
+#include "output.h"
+#include "plan_build.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static void tell(const mxg_options *options, const char *what, unsigned done, unsigned all) {
+  if (options->progress) options->progress(options->user, what, done, all);
+}
+
+/* "layers=2" -> {"layers", "2"}. */
+static mxg_status read_sets(mxg_recipe_options *out, const char *const *sets, mxg_arena *arena, mxg_error *err) {
+  uint32_t count = 0;
+  while (sets && sets[count]) count++;
+  mxg_define *defines = mxg_arena_alloc(arena, count, sizeof *defines);
+  if (!defines) return mxg_fail_nomem(err);
+  for (uint32_t i = 0; i < count; i++) {
+    const char *equals = strchr(sets[i], '=');
+    if (!equals || equals == sets[i]) {
+      mxg_fail(err, MXG_ERR_USAGE, 904, "'%.100s' does not set a parameter", sets[i]);
+      mxg_error_help(err, "write --set name=value, for example --set layers=2");
+      return MXG_ERR_USAGE;
+    }
+    defines[i].name = mxg_arena_text(arena, sets[i], (size_t)(equals - sets[i]));
+    defines[i].value = mxg_arena_text(arena, equals + 1, strlen(equals + 1));
+    if (!defines[i].name || !defines[i].value) return mxg_fail_nomem(err);
+  }
+  *out = (mxg_recipe_options){defines, count};
+  return MXG_OK;
+}
+
+static mxg_status build_model(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_error *err) {
+  mxg_recipe_options recipe_options;
+  MXG_TRY(read_sets(&recipe_options, options->sets, &g->arena, err));
+  return mxg_model_build(&g->model, &g->files, recipe, &recipe_options, &g->arena, err);
+}
+
+static mxg_status compile_all(mxg_generation *g, const mxg_options *options, mxg_error *err) {
+  g->archs = options->archs ? options->archs : mxg_default_archs;
+  unsigned count = 0;
+  while (g->archs[count]) count++;
+  const mxg_cubin **cubins = mxg_arena_alloc(&g->arena, count, sizeof *cubins);
+  if (!cubins) return mxg_fail_nomem(err);
+  g->cubins = cubins;
+  for (unsigned i = 0; i < count; i++) {
+    tell(options, g->archs[i], i, count);
+    MXG_TRY(mxg_compile(&cubins[i], g->sources, g->plan->kernel_count, g->archs[i], options->threads, &g->arena, err));
+  }
+  return MXG_OK;
+}
+
+/* Over everything that a kernel is made of: its name, its parameters, its template and what that includes. */
+static mxg_status digest_sources(mxg_generation *g, unsigned char digest[32], mxg_error *err) {
+  mxg_sha256 hash;
+  mxg_sha256_begin(&hash);
+  uint32_t *uses = mxg_arena_alloc(&g->arena, g->template_count, sizeof *uses), count = 0;
+  if (!uses) return mxg_fail_nomem(err);
+  for (uint32_t k = 0; k < g->plan->kernel_count; k++) {
+    const mxg_source *source = &g->sources[k];
+    mxg_sha256_field(&hash, source->kernel, strlen(source->kernel));
+    mxg_sha256_field(&hash, source->params, strlen(source->params));
+    MXG_TRY(mxg_template_uses(uses, &count, g->templates, g->template_count, source->template_name, err));
+    for (uint32_t i = 0; i < count; i++) {
+      const mxg_template *file = &g->templates[uses[i]];
+      mxg_sha256_field(&hash, file->name, strlen(file->name));
+      mxg_sha256_field(&hash, file->text, file->bytes);
+    }
+  }
+  mxg_sha256_end(&hash, digest);
+  return MXG_OK;
+}
+
+static mxg_status make_bundle(mxg_generation *g, mxg_error *err) {
+  uint32_t kernels = g->plan->kernel_count, archs = 0;
+  while (g->archs[archs]) archs++;
+  uint64_t count;
+  if (!mxg_mul(&count, kernels, archs) || count > UINT32_MAX) return mxg_fail_nomem(err);
+  mxg_bundle_cubin *cubins = mxg_arena_alloc(&g->arena, (size_t)count, sizeof *cubins);
+  if (!cubins) return mxg_fail_nomem(err);
+  for (uint32_t k = 0; k < kernels; k++) {
+    for (uint32_t a = 0; a < archs; a++) {
+      mxg_bundle_cubin *cubin = &cubins[k * archs + a];
+      cubin->kernel = k;
+      snprintf(cubin->arch, sizeof cubin->arch, "%s", g->archs[a]);
+      cubin->bytes = g->cubins[a][k].bytes;
+      cubin->count = g->cubins[a][k].count;
+    }
+  }
+  char maker[96];
+  mxg_nvrtc_info nvrtc = {0};
+  if (archs) mxg_nvrtc_find(&nvrtc);
+  snprintf(maker, sizeof maker, "mxgen %s%s%s", mxg_version(), archs ? " nvrtc " : "", archs ? nvrtc.version : "");
+  unsigned char digest[32];
+  MXG_TRY(digest_sources(g, digest, err));
+  mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker};
+  return mxg_bundle_make(&g->bundle, &parts, err);
+}
+
+static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
+                             mxg_error *err) {
+  MXG_TRY(build_model(g, recipe, options, err));
+  if (last == MXG_STAGE_MODEL) return MXG_OK;
+  if (last == MXG_STAGE_FILES && options->out_dir) MXG_TRY(mxg_output_check(g->model->name, options->out_dir, err));
+  MXG_TRY(mxg_plan_build(&g->plan, g->model, &g->arena, err));
+  if (last == MXG_STAGE_PLAN) return MXG_OK;
+  MXG_TRY(mxg_templates(&g->templates, &g->template_count, &g->arena, err));
+  MXG_TRY(mxg_emit(&g->sources, g->plan, &g->arena, err));
+  if (last == MXG_STAGE_SOURCES) return MXG_OK;
+  MXG_TRY(compile_all(g, options, err));
+  if (last == MXG_STAGE_CUBINS) return MXG_OK;
+  MXG_TRY(make_bundle(g, err));
+  if (last == MXG_STAGE_BUNDLE || !options->out_dir) return MXG_OK;
+  return mxg_output_write(g, options->out_dir, err);
+}
+
+mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
+                              mxg_error *err) {
+  static const mxg_options defaults = MXG_OPTIONS_INIT;
+  mxg_options mine = defaults; /* a caller with an older header has fewer fields */
+  if (options && (options->size < offsetof(mxg_options, progress) || options->size > sizeof mine))
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu; start from MXG_OPTIONS_INIT", options->size);
+  if (options) memcpy(&mine, options, options->size);
+  return run_stages(g, recipe, &mine, last, err);
+}
+
+void mxg_generation_free(mxg_generation *g) {
+  mxg_bundle_free(g->bundle);
+  mxg_arena_free(&g->arena);
+  memset(g, 0, sizeof *g);
+}
+
+mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err) {
+  *out = NULL;
+  mxg_generation g = {0};
+  mxg_status status = mxg_generation_run(&g, recipe, options, MXG_STAGE_FILES, err);
+  if (status == MXG_OK) {
+    *out = g.bundle;
+    g.bundle = NULL;
+  }
+  mxg_generation_free(&g);
+  return status;
+}

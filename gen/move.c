@@ -1,0 +1,346 @@
+/* move.c -- see move.h. */
+#include "move.h"
+
+#include "../runtime/checksum.h"
+#include "../runtime/error.h"
+#include "../runtime/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { path_room = 4096 };
+
+/* Where an array of the plan lies while its schedule runs. */
+typedef struct place {
+  void *data, *scale;
+  uint32_t writer; /* of a target: index into writers */
+  uint32_t data_index, scale_index;
+} place;
+
+typedef struct job {
+  mxg_move *move;
+  const mxg_plan *plan;
+  place *places;           /* one an array */
+  bool *needed;            /* one an array: a source of a wanted piece */
+  bool *wanted, *present;  /* one a rank: its target is written; it takes part */
+  mxg_st_writer **writers; /* one a rank */
+  mxg_arena arena;
+  mxg_error *err;
+} job;
+
+static const char *string_at(const mxg_plan *plan, uint32_t offset) { return plan->strings + offset; }
+
+static double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* ---- what takes part ---- */
+
+static mxg_status choose(job *j) {
+  const mxg_plan *plan = j->plan;
+  j->places = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->places);
+  j->needed = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->needed);
+  j->wanted = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->wanted);
+  j->present = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->present);
+  j->writers = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->writers);
+  if (!j->places || !j->needed || !j->wanted || !j->present || !j->writers) return mxg_fail_nomem(j->err);
+  for (uint32_t r = 0; r < plan->rank_count; r++)
+    j->wanted[r] = j->present[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
+  for (uint32_t i = 0; i < plan->piece_count; i++) {
+    const mxg_array *src = &plan->arrays[plan->pieces[i].src], *dst = &plan->arrays[plan->pieces[i].dst];
+    if (!j->wanted[dst->rank] || src->side != MXG_SOURCE) continue;
+    j->needed[plan->pieces[i].src] = true;
+    j->present[src->rank] = true;
+  }
+  return MXG_OK;
+}
+
+/* ---- source ---- */
+
+/* The address of a tensor's bytes: in the mapped file, or in a copy where the file has it at an odd address. */
+static mxg_status map_tensor(void **out, job *j, const mxg_found *found, uint64_t want, unsigned align) {
+  const mxg_st_tensor *tensor = found->tensor;
+  mxg_st_file *file = mxg_checkpoint_file(j->move->source, found->file);
+  if (tensor->bytes != want) {
+    mxg_st_shown shown = mxg_st_show(tensor->name);
+    mxg_fail(j->err, MXG_ERR_INPUT, 810, "'%s' has %llu bytes, the plan says %llu", shown.text,
+             (unsigned long long)tensor->bytes, (unsigned long long)want);
+    mxg_error_place(j->err, mxg_st_path(file), 0, 0, 0);
+    return MXG_ERR_INPUT;
+  }
+  const unsigned char *base = NULL;
+  MXG_TRY(mxg_st_map(file, &base, j->err));
+  if (tensor->offset % align == 0) {
+    memcpy(out, &(const void *){base + tensor->offset}, sizeof *out); /* bind takes no const; sources are only read */
+    return MXG_OK;
+  }
+  *out = mxg_arena_alloc(&j->arena, (size_t)(want ? want : 1), 1);
+  if (!*out) return mxg_fail_nomem(j->err);
+  if (want) memcpy(*out, base + tensor->offset, (size_t)want);
+  return MXG_OK;
+}
+
+static mxg_status find_tensor(mxg_found *found, job *j, uint32_t rank, const char *name) {
+  if (mxg_checkpoint_find(j->move->source, rank, name, found)) return MXG_OK;
+  mxg_st_shown shown = mxg_st_show(name);
+  mxg_fail(j->err, MXG_ERR_INPUT, 811, "the tensor '%s' of rank %u is missing", shown.text, rank);
+  mxg_error_place(j->err, mxg_checkpoint_path(j->move->source), 0, 0, 0);
+  return MXG_ERR_INPUT;
+}
+
+static mxg_status map_sources(job *j) {
+  const mxg_plan *plan = j->plan;
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    if (!j->needed[a]) continue;
+    mxg_found found;
+    uint64_t bytes = mxg_array_data_bytes(plan, array), scales = mxg_array_scale_bytes(plan, array);
+    MXG_TRY(find_tensor(&found, j, array->rank, string_at(plan, array->name)));
+    MXG_TRY(map_tensor(&j->places[a].data, j, &found, bytes, mxg_elem_bytes(plan->encodings[array->encoding].elem)));
+    j->move->bytes_read += bytes + scales;
+    if (scales == 0) continue;
+    MXG_TRY(find_tensor(&found, j, array->rank, string_at(plan, array->scale_name)));
+    unsigned align = plan->encodings[array->encoding].scale == MX_SCALE_FP32 ? 4 : 1;
+    MXG_TRY(map_tensor(&j->places[a].scale, j, &found, scales, align));
+  }
+  return MXG_OK;
+}
+
+/* ---- target ---- */
+
+static unsigned data_dtype(const mxg_encoding *encoding) {
+  switch ((enum mx_elem)encoding->elem) {
+  case MX_E4M3: return MXG_ST_F8_E4M3;
+  case MX_E5M2: return MXG_ST_F8_E5M2;
+  case MX_BF16: return MXG_ST_BF16;
+  case MX_FP16: return MXG_ST_F16;
+  case MX_FP32: break;
+  }
+  return MXG_ST_F32;
+}
+
+static unsigned scale_dtype(const mxg_encoding *encoding, const mxg_array *array) {
+  if (encoding->scale == MX_SCALE_FP32) return MXG_ST_F32;
+  return array->e8m0_dtype ? MXG_ST_F8_E8M0 : MXG_ST_U8;
+}
+
+static mxg_status add_arrays(job *j, uint32_t rank, mxg_st_writer *writer) {
+  const mxg_plan *plan = j->plan;
+  const mxg_rank *row = &plan->ranks[rank];
+  for (uint32_t a = row->first_target; a < row->first_target + row->targets; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    const mxg_encoding *encoding = &plan->encodings[array->encoding];
+    uint64_t dims[3];
+    unsigned ndim = mxg_array_shape(array, dims);
+    j->places[a].writer = rank;
+    MXG_TRY(mxg_st_writer_add(writer, string_at(plan, array->name), data_dtype(encoding), ndim, dims,
+                              &j->places[a].data_index, j->err));
+    if (encoding->scale == MX_SCALE_NONE) continue;
+    ndim = mxg_array_scale_dims(plan, array, dims);
+    MXG_TRY(mxg_st_writer_add(writer, string_at(plan, array->scale_name), scale_dtype(encoding, array), ndim, dims,
+                              &j->places[a].scale_index, j->err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status open_targets(job *j) {
+  const mxg_plan *plan = j->plan;
+  for (uint32_t r = 0; r < plan->rank_count; r++) {
+    if (!j->wanted[r]) continue;
+    char name[MXG_RANK_NAME], path[path_room];
+    mxg_checkpoint_rank_name(name, r);
+    if (snprintf(path, sizeof path, "%s/%s", j->move->folder, name) >= path_room)
+      return mxg_fail(j->err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
+    MXG_TRY(mxg_st_writer_create(&j->writers[r], path, j->err));
+    MXG_TRY(mxg_st_writer_metadata(j->writers[r], "format", "pt", j->err));
+    MXG_TRY(add_arrays(j, r, j->writers[r]));
+    MXG_TRY(mxg_st_writer_layout(j->writers[r], j->err));
+    const mxg_rank *row = &plan->ranks[r];
+    for (uint32_t a = row->first_target; a < row->first_target + row->targets; a++) {
+      bool scaled = plan->encodings[plan->arrays[a].encoding].scale != MX_SCALE_NONE;
+      j->places[a].data = mxg_st_writer_data(j->writers[r], j->places[a].data_index);
+      if (scaled) j->places[a].scale = mxg_st_writer_data(j->writers[r], j->places[a].scale_index);
+      j->move->bytes_written +=
+          mxg_array_data_bytes(plan, &plan->arrays[a]) + mxg_array_scale_bytes(plan, &plan->arrays[a]);
+      j->move->arrays++;
+    }
+    j->move->files++;
+  }
+  return MXG_OK;
+}
+
+static mxg_status take_checksums(job *j) {
+  const mxg_plan *plan = j->plan;
+  if (!j->move->with_checksums) return MXG_OK;
+  j->move->checks = mxg_alloc((size_t)plan->array_count * sizeof *j->move->checks);
+  if (!j->move->checks) return mxg_fail_nomem(j->err);
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    if (array->side != MXG_TARGET || !j->wanted[array->rank]) continue;
+    mxg_checks *checks = &j->move->checks[a];
+    mxg_stored stored = mxg_stored_of(plan, array, j->places[a].data, j->places[a].scale);
+    checks->data = mxg_checksum_bytes(stored.data, mxg_array_data_bytes(plan, array));
+    if (stored.scale) checks->scale = mxg_checksum_bytes(stored.scale, mxg_array_scale_bytes(plan, array));
+    MXG_TRY(mxg_checksum_values(&checks->values, &stored, j->move->threads, j->err));
+  }
+  return MXG_OK;
+}
+
+/* An index is written when every array is a whole tensor; of replicas the first is listed. */
+static mxg_status save_index(job *j) {
+  const mxg_plan *plan = j->plan;
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    if (array->side == MXG_TARGET && j->wanted[array->rank] && !array->whole) return MXG_OK;
+  }
+  uint32_t count = 0;
+  bool *first = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *first);
+  mxg_index_entry *entries = mxg_arena_alloc(&j->arena, (size_t)j->move->arrays * 2, sizeof *entries);
+  char *files = mxg_arena_alloc(&j->arena, plan->rank_count, MXG_RANK_NAME);
+  if (!first || !entries || !files) return mxg_fail_nomem(j->err);
+  MXG_TRY(mxg_plan_first_arrays(first, plan, j->wanted, j->err));
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    if (!first[a]) continue;
+    char *file = files + (size_t)array->rank * MXG_RANK_NAME;
+    mxg_checkpoint_rank_name(file, array->rank);
+    entries[count++] = (mxg_index_entry){string_at(plan, array->name), file, mxg_array_data_bytes(plan, array)};
+    uint64_t scales = mxg_array_scale_bytes(plan, array);
+    if (scales) entries[count++] = (mxg_index_entry){string_at(plan, array->scale_name), file, scales};
+  }
+  MXG_TRY(mxg_checkpoint_index_save(j->move->folder, entries, count, j->err));
+  j->move->indexed = true;
+  return MXG_OK;
+}
+
+/* ---- all of it ---- */
+
+static mxg_status bind_all(job *j, mxg_exec *exec) {
+  const mxg_plan *plan = j->plan;
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    bool target = array->side == MXG_TARGET && j->wanted[array->rank];
+    if (!target && !j->needed[a]) continue;
+    MXG_TRY(mxg_exec_bind(exec, array->rank, (mxg_side)array->side, string_at(plan, array->name), j->places[a].data,
+                          mxg_array_data_bytes(plan, array), j->places[a].scale, mxg_array_scale_bytes(plan, array),
+                          j->err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status run_schedule(job *j) {
+  uint32_t count = 0;
+  uint32_t *ranks = mxg_arena_alloc(&j->arena, j->plan->rank_count, sizeof *ranks);
+  if (!ranks) return mxg_fail_nomem(j->err);
+  for (uint32_t r = 0; r < j->plan->rank_count; r++)
+    if (j->present[r]) ranks[count++] = r;
+  mxg_exec_options options = MXG_EXEC_INIT;
+  options.ranks = ranks;
+  options.rank_count = count;
+  options.threads = j->move->threads;
+  options.progress = j->move->progress;
+  options.user = j->move->user;
+  mxg_exec *exec = NULL;
+  MXG_TRY(mxg_exec_create(&exec, j->move->bundle, &options, j->err));
+  mxg_status status = bind_all(j, exec);
+  double began = seconds_now();
+  if (status == MXG_OK) status = mxg_exec_run(exec, j->err);
+  j->move->seconds = seconds_now() - began;
+  mxg_exec_free(exec);
+  return status;
+}
+
+static mxg_status run_all(job *j) {
+  MXG_TRY(choose(j));
+  MXG_TRY(map_sources(j));
+  MXG_TRY(open_targets(j));
+  MXG_TRY(run_schedule(j));
+  MXG_TRY(take_checksums(j));
+  for (uint32_t r = 0; r < j->plan->rank_count; r++)
+    if (j->writers[r]) MXG_TRY(mxg_st_writer_commit(j->writers[r], j->err));
+  mxg_plan_wire(j->plan, j->wanted, &j->move->wire_bytes, &j->move->wire_bytes_bf16);
+  return save_index(j);
+}
+
+mxg_status mxg_move_run(mxg_move *move, mxg_error *err) {
+  job j = {.move = move, .plan = mxg_bundle_plan(move->bundle), .err = err};
+  move->checks = NULL;
+  move->arrays = move->files = move->bytes_read = move->bytes_written = 0;
+  move->indexed = false;
+  mxg_status status = run_all(&j);
+  for (uint32_t r = 0; j.writers && r < j.plan->rank_count; r++) mxg_st_writer_free(j.writers[r]);
+  mxg_arena_free(&j.arena);
+  if (status != MXG_OK) mxg_move_end(move);
+  return status;
+}
+
+void mxg_move_end(mxg_move *move) {
+  mxg_free(move->checks);
+  move->checks = NULL;
+}
+
+/* ---- replicas ---- */
+
+typedef struct named {
+  const char *name;
+  uint32_t array, rank;
+} named;
+
+static int by_name_then_rank(const void *a, const void *b) {
+  const named *x = a, *y = b;
+  int order = x->name == y->name ? 0 : strcmp(x->name, y->name);
+  return order ? order : x->rank < y->rank ? -1 : x->rank > y->rank;
+}
+
+static bool same_tensor(const mxg_array *a, const mxg_array *b) {
+  return a->whole && b->whole && a->encoding == b->encoding && a->ndim == b->ndim && a->matrices == b->matrices &&
+         a->rows == b->rows && a->cols == b->cols;
+}
+
+mxg_status mxg_plan_first_arrays(bool *first, const mxg_plan *plan, const bool *wanted, mxg_error *err) {
+  named *list = mxg_alloc((size_t)plan->array_count * sizeof *list);
+  if (!list) return mxg_fail_nomem(err);
+  size_t count = 0;
+  memset(first, 0, plan->array_count * sizeof *first);
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    const mxg_array *array = &plan->arrays[a];
+    if (array->side == MXG_TARGET && (!wanted || wanted[array->rank]))
+      list[count++] = (named){plan->strings + array->name, a, array->rank};
+  }
+  qsort(list, count, sizeof *list, by_name_then_rank);
+  for (size_t i = 0; i < count; i++) {
+    bool known = i > 0 && !strcmp(list[i].name, list[i - 1].name) &&
+                 same_tensor(&plan->arrays[list[i].array], &plan->arrays[list[i - 1].array]);
+    first[list[i].array] = !known;
+  }
+  mxg_free(list);
+  return MXG_OK;
+}
+
+mxg_status mxg_plan_replicas(bool *replica, const mxg_plan *plan, mxg_error *err) {
+  bool *first = mxg_alloc(plan->array_count * sizeof *first);
+  if (!first) return mxg_fail_nomem(err);
+  mxg_status status = mxg_plan_first_arrays(first, plan, NULL, err);
+  for (uint32_t r = 0; status == MXG_OK && r < plan->rank_count; r++) {
+    const mxg_rank *row = &plan->ranks[r];
+    replica[r] = row->targets > 0;
+    for (uint32_t a = row->first_target; a < row->first_target + row->targets; a++)
+      if (first[a]) replica[r] = false;
+  }
+  mxg_free(first);
+  return status;
+}
+
+void mxg_plan_wire(const mxg_plan *plan, const bool *wanted, uint64_t *bytes, uint64_t *bytes_bf16) {
+  *bytes = *bytes_bf16 = 0;
+  for (uint32_t i = 0; i < plan->piece_count; i++) {
+    const mxg_piece *piece = &plan->pieces[i];
+    if (piece->wire_bytes == 0 || (wanted && !wanted[plan->arrays[piece->dst].rank])) continue;
+    *bytes += piece->wire_bytes;
+    *bytes_bf16 += piece->rows * piece->cols * 2;
+  }
+}

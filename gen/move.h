@@ -1,0 +1,45 @@
+/* move.h -- runs a plan's schedule on files: source arrays are mapped from a checkpoint, target arrays are rank files
+** made in a folder. The host transport does the work; the caller owns the folder and puts it in its place. */
+#ifndef MXG_MOVE_H
+#define MXG_MOVE_H
+
+#include "../runtime/bundle.h"
+#include "../runtime/checkpoint.h"
+
+typedef struct mxg_checks {
+  uint64_t data, scale, values; /* checksum.h; scale 0: none */
+} mxg_checks;
+
+typedef struct mxg_move {
+  /* in */
+  const mxg_bundle *bundle;
+  const mxg_checkpoint *source;
+  const char *folder; /* exists; rank files and the index are made in it */
+  const bool *wanted; /* one a rank of the plan: write its target file; NULL: all that have target arrays */
+  bool with_checksums;
+  unsigned threads; /* 0: one a core */
+  void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes);
+  void *user;
+  /* out */
+  mxg_checks *checks; /* one an array of the plan, with_checksums; freed by mxg_move_end */
+  uint64_t arrays, files, bytes_read, bytes_written; /* of stored tensors, scales included */
+  uint64_t wire_bytes, wire_bytes_bf16;              /* between ranks; and had the same elements travelled as BF16 */
+  double seconds;                                    /* of the schedule alone */
+  bool indexed; /* model.safetensors.index.json was written: every array is a whole tensor */
+} mxg_move;
+
+/* Runs it. MXG_ERR_INPUT when a source array that is needed is not in the checkpoint as the plan says. */
+mxg_status mxg_move_run(mxg_move *move, mxg_error *err);
+void mxg_move_end(mxg_move *move);
+
+/* first[array]: true for target arrays of wanted ranks (NULL: all) but for whole tensors that a lower wanted rank has
+ * too.
+ */
+mxg_status mxg_plan_first_arrays(bool *first, const mxg_plan *plan, const bool *wanted, mxg_error *err);
+/* replica[rank]: true where every target array is such a whole tensor: the rank's file would say nothing new. */
+mxg_status mxg_plan_replicas(bool *replica, const mxg_plan *plan, mxg_error *err);
+
+/* The wire bytes of the ranks of a plan, and what BF16 would have cost. `wanted` as above. */
+void mxg_plan_wire(const mxg_plan *plan, const bool *wanted, uint64_t *bytes, uint64_t *bytes_bf16);
+
+#endif

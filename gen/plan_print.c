@@ -1,0 +1,226 @@
+/* plan_print.c -- the plan as text: line-oriented, fixed columns, exact bytes. Golden files and people read it. Also
+** the short names of encodings, meshes and places that explain and JSON use. */
+#include "plan_text.h"
+
+#include "plan_build.h"
+
+#include <string.h>
+
+void mxg_encoding_print(const mxg_encoding *e, mxg_text *text) {
+  static const char *const layouts[] = {"compact", "padded", "swizzled"};
+  static const char *const rules[] = {"", " floor", " rceil", " ceil", " even"};
+  mxg_text_puts(text, mxg_elem_name(e->elem));
+  if (e->scale == MX_SCALE_NONE || e->scale == MX_SCALE_AMAX) return;
+  if (e->block_rows == MX_WHOLE)
+    mxg_text_puts(text, " whole");
+  else
+    mxg_text_format(text, " %ux%u", e->block_rows, e->block_cols);
+  mxg_text_puts(text, e->scale == MX_SCALE_E8M0 ? " e8m0" : " fp32");
+  mxg_text_puts(text, rules[e->rule]);
+  if (e->nan == MX_NAN_ELEMENT) mxg_text_puts(text, " nan=element");
+  if (e->scale == MX_SCALE_E8M0 && e->layout != MX_COMPACT) mxg_text_format(text, " %s", layouts[e->layout]);
+}
+
+void mxg_format_print(const mxg_format *format, mxg_text *text) {
+  mxg_text_puts(text, format->kind);
+  if (format->plane[0].scale == MX_SCALE_NONE) return;
+  for (uint32_t plane = 0; plane < format->planes; plane++) {
+    mxg_text_puts(text, plane ? " + " : " ");
+    mxg_encoding_print(&format->plane[plane], text);
+  }
+}
+
+void mxg_mesh_print(const mxg_mesh *mesh, mxg_text *text) {
+  for (uint32_t a = 0; a < mesh->axis_count; a++)
+    mxg_text_format(text, "%s%s=%llu", a ? " " : "", mesh->axes[a].name, (unsigned long long)mesh->axes[a].size);
+}
+
+void mxg_origin_print(const mxg_origin *origin, mxg_text *text) {
+  if (!origin->file) {
+    mxg_text_puts(text, "-");
+    return;
+  }
+  const char *slash = strrchr(origin->file, '/');
+  mxg_text_format(text, "%s:%d", slash ? slash + 1 : origin->file, origin->line);
+}
+
+void mxg_layout_print(const mxg_layout *layout, const mxg_side_model *side, mxg_text *text) {
+  const mxg_split *const splits[] = {&layout->expert, &layout->row, &layout->col};
+  static const char *const names[] = {"expert", "row", "col"};
+  if (layout->spread == MXG_SPREAD_WHOLE) {
+    mxg_text_puts(text, "whole");
+    return;
+  }
+  mxg_text_puts(text, "split");
+  const mxg_mesh *mesh = &side->meshes[layout->mesh];
+  for (int i = 0; i < 3; i++) {
+    for (uint32_t k = 0; k < splits[i]->count; k++) {
+      const mxg_axis *axis = &mesh->axes[splits[i]->axes[k]];
+      if (k == 0) mxg_text_format(text, " %s ", names[i]);
+      mxg_text_format(text, "%s%s=%llu", k ? "*" : "", axis->name, (unsigned long long)axis->size);
+    }
+  }
+}
+
+mxg_plan_totals mxg_plan_totals_of(const mxg_plan *plan, uint32_t rank) {
+  mxg_plan_totals totals = {0};
+  const mxg_rank *row = &plan->ranks[rank];
+  for (uint32_t i = 0; i < row->sources; i++) {
+    const mxg_array *array = &plan->arrays[row->first_source + i];
+    totals.source_bytes += mxg_array_data_bytes(plan, array) + mxg_array_scale_bytes(plan, array);
+  }
+  for (uint32_t i = 0; i < row->targets; i++) {
+    const mxg_array *array = &plan->arrays[row->first_target + i];
+    totals.target_bytes += mxg_array_data_bytes(plan, array) + mxg_array_scale_bytes(plan, array);
+  }
+  for (uint32_t i = 0; i < row->steps; i++) {
+    const mxg_step *step = &plan->steps[row->first_step + i];
+    if (step->bucket >= totals.buckets) totals.buckets = step->bucket + 1;
+    if (step->kind == MXG_STEP_CONVERT) totals.launches++, totals.pieces += step->count;
+    if (step->kind != MXG_STEP_GATHER) continue;
+    totals.gathered += step->count;
+    for (uint32_t k = 0; k < step->count; k++) {
+      const mxg_piece *piece = &plan->pieces[step->first + k];
+      totals.bf16_bytes += piece->rows * piece->cols * 2;
+    }
+  }
+  return totals;
+}
+
+static void print_side(const mxg_model *model, mxg_side which, mxg_text *text) {
+  const mxg_side_model *side = &model->side[which];
+  mxg_text_format(text, "%s  ranks %u-%u  mesh ", which == MXG_SOURCE ? "source" : "target", side->first_rank,
+                  side->first_rank + side->rank_count - 1);
+  for (uint32_t m = 0; m < side->mesh_count; m++) {
+    if (m) mxg_text_puts(text, " | ");
+    mxg_mesh_print(&side->meshes[m], text);
+  }
+  mxg_text_puts(text, "\n");
+  /* One line a format, in order of first use, with the number of tensors and the first rule that chose it. */
+  for (uint32_t t = 0; t < model->tensor_count; t++) {
+    const mxg_placement *first = &side->placements[t];
+    uint32_t tensors = 0;
+    bool seen = false;
+    for (uint32_t k = 0; k < model->tensor_count && first->held; k++) {
+      const mxg_placement *other = &side->placements[k];
+      if (!other->held || other->format != first->format) continue;
+      seen = seen || k < t;
+      if (seen) break;
+      tensors++;
+    }
+    if (!first->held || seen) continue;
+    mxg_text_format(text, "  %6u tensors  ", tensors);
+    mxg_format_print(first->format, text);
+    mxg_text_puts(text, "  ");
+    mxg_origin_print(first->refused ? &first->format->origin : &first->format_rule, text);
+    mxg_text_puts(text, "\n");
+  }
+  for (uint32_t t = 0; t < model->tensor_count; t++) {
+    const mxg_placement *placement = &side->placements[t];
+    if (!placement->held || !placement->refused) continue;
+    mxg_text_format(text, "  fallback  %s  ", model->tensors[t].name);
+    mxg_format_print(placement->refused, text);
+    mxg_text_puts(text, " cuts a block, ");
+    mxg_format_print(placement->format, text);
+    mxg_text_puts(text, " instead  ");
+    mxg_origin_print(&placement->format_rule, text);
+    mxg_text_puts(text, "\n");
+  }
+}
+
+static void print_kernels(const mxg_plan *plan, mxg_text *text) {
+  uint64_t elements;
+  mxg_text_format(text, "kernels %u\n", plan->kernel_count);
+  mxg_text_puts(text, "  #    name                               cols  vec    pieces        elements  from -> to\n");
+  for (uint32_t k = 0; k < plan->kernel_count; k++) {
+    const mxg_kernel *kernel = &plan->kernels[k];
+    uint32_t pieces = 0;
+    elements = 0;
+    for (uint32_t i = 0; i < plan->piece_count; i++) {
+      if (plan->pieces[i].kernel != k) continue;
+      pieces++;
+      elements += plan->pieces[i].rows * plan->pieces[i].cols;
+    }
+    mxg_text_format(text, "  k%-3u %-32s  %5u  %3u  %8u  %14llu  ", k, kernel->name, kernel->cols, kernel->vec, pieces,
+                    (unsigned long long)elements);
+    mxg_encoding_print(&kernel->src, text);
+    mxg_text_puts(text, " -> ");
+    mxg_encoding_print(&kernel->dst, text);
+    mxg_text_format(text, "  (%s)\n", plan->strings + kernel->origin);
+  }
+}
+
+static void print_step(const mxg_plan *plan, uint32_t index, mxg_text *text) {
+  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
+  const mxg_step *step = &plan->steps[index];
+  mxg_text_format(text, "  %-8s bucket %4u  slot %u", kinds[step->kind], step->bucket, step->slot);
+  if (step->kind == MXG_STEP_GATHER)
+    mxg_text_format(text, "  from %4u  %6u pieces  %14llu bytes", step->peer, step->count,
+                    (unsigned long long)step->bytes);
+  if (step->kind == MXG_STEP_CONVERT)
+    mxg_text_format(text, "  k%-6u    %6u pieces  %14llu bytes", step->kernel, step->count,
+                    (unsigned long long)step->bytes);
+  if (step->kind == MXG_STEP_FILL) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < step->count; i++) bytes += plan->fills[step->first + i].bytes;
+    mxg_text_format(text, "             %6u ranges  %14llu bytes", step->count, (unsigned long long)bytes);
+  }
+  mxg_text_puts(text, "\n");
+}
+
+static void print_pieces(const mxg_plan *plan, const mxg_step *step, mxg_text *text) {
+  for (uint32_t i = step->first; i < step->first + step->count; i++) {
+    const mxg_piece *piece = &plan->pieces[i];
+    const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+    mxg_text_format(text, "    rank %u %s%s[%u] col %u -> %s%s[%u] col %u  cols %u  wire %llu+%llu\n", src->rank,
+                    src->side == MXG_SCRATCH ? "scratch:" : "", plan->strings + src->name, piece->src_matrix,
+                    piece->src_col, dst->side == MXG_SCRATCH ? "scratch:" : "", plan->strings + dst->name,
+                    piece->dst_matrix, piece->dst_col, piece->cols, (unsigned long long)piece->wire_offset,
+                    (unsigned long long)piece->wire_bytes);
+    for (uint32_t s = 0; s < piece->segments; s++) {
+      const mxg_segment *segment = &plan->segments[piece->first_segment + s];
+      mxg_text_format(text, "      rows %u: %u -> %u\n", segment->rows, segment->src_row, segment->dst_row);
+    }
+  }
+}
+
+static void print_rank(const mxg_plan *plan, uint32_t rank, bool full, mxg_text *text) {
+  const mxg_rank *row = &plan->ranks[rank];
+  mxg_plan_totals totals = mxg_plan_totals_of(plan, rank);
+  mxg_text_format(text, "  %4u  %6u %6u  %14llu %14llu  %14llu %14llu  %7u %7u  %5u %6u  %12llu\n", rank, row->sources,
+                  row->targets, (unsigned long long)totals.source_bytes, (unsigned long long)totals.target_bytes,
+                  (unsigned long long)row->received_bytes, (unsigned long long)totals.bf16_bytes, totals.pieces,
+                  totals.gathered, totals.buckets, totals.launches, (unsigned long long)row->staging_bytes);
+  if (!full) return;
+  for (uint32_t i = 0; i < row->steps; i++) {
+    print_step(plan, row->first_step + i, text);
+    if (plan->steps[row->first_step + i].kind == MXG_STEP_CONVERT)
+      print_pieces(plan, &plan->steps[row->first_step + i], text);
+  }
+}
+
+void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, bool full, mxg_text *text) {
+  uint64_t received = 0, bf16 = 0;
+  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
+    received += plan->ranks[rank].received_bytes;
+    bf16 += mxg_plan_totals_of(plan, rank).bf16_bytes;
+  }
+  mxg_text_format(text, "plan %s  %u ranks  %u tensors  %u pieces\n", plan->name, plan->rank_count, model->tensor_count,
+                  plan->piece_count);
+  mxg_text_puts(text, "# sizes in bytes, shapes in elements, ranks from 0\n");
+  print_side(model, MXG_SOURCE, text);
+  print_side(model, MXG_TARGET, text);
+  mxg_text_format(text, "schedule  bucket %llu  slots %u x %llu  staging cap %llu\n",
+                  (unsigned long long)model->bucket_bytes, plan->slots, (unsigned long long)plan->slot_bytes,
+                  (unsigned long long)plan->staging_cap);
+  mxg_text_format(text, "wire  %llu bytes in all", (unsigned long long)received);
+  if (bf16)
+    mxg_text_format(text, ", %llu as bf16: 0.%03llu", (unsigned long long)bf16,
+                    (unsigned long long)(received * 1000 / bf16));
+  mxg_text_puts(text, "\n");
+  print_kernels(plan, text);
+  mxg_text_puts(text,
+                "ranks\n  rank  source target    source bytes   target bytes        received        as bf16   pieces "
+                "gathered  bkts launch       staging\n");
+  for (uint32_t rank = 0; rank < plan->rank_count; rank++) print_rank(plan, rank, full, text);
+}
