@@ -12,9 +12,10 @@
 #include <string.h>
 
 enum {
-  span_most = 1024,  /* values of one run */
-  kept_most = 16384, /* values of one strip that are kept between choosing scales and writing: a 128x128 block */
-  mx_block = 32      /* elements of a block that the direct way to BF16 knows */
+  span_most = 1024,      /* values of one run */
+  kept_most = 16384,     /* values of one strip that are kept between choosing scales and writing: a 128x128 block */
+  mx_block = 32,         /* elements of a block that the direct way to BF16 knows */
+  stream_least = 4 << 20 /* bytes of an entry's result from which on it goes past the caches */
 };
 
 /* Rows [first, first + rows) of an entry. */
@@ -38,7 +39,7 @@ typedef struct side {
   uint8_t *data, *scales;
   uint64_t ld;
   uint32_t row, col, scale_ld, elem_bytes;
-  bool columnwise;
+  bool columnwise, stream;
 } side;
 
 static side side_of(const mxg_encoding *encoding, uint64_t data, uint64_t scales, uint64_t ld, uint32_t row,
@@ -100,12 +101,14 @@ static void read_scales(const side *s, uint32_t row, uint32_t col, uint32_t n, u
     mxg_span_e8m0(scale_at(s, i, first), n, scale);
     return;
   }
-  for (uint32_t c = 0; c < n;) {
-    uint32_t j = mx_block_index(first + c, block);
-    uint32_t left = block == MX_WHOLE ? n - c : least(n - c, block - (first + c) % block);
-    uint32_t value = mx_scale_decode(encoding->scale, load_scale(s, i, j));
-    for (uint32_t end = c + left; c < end; c++) scale[c] = value;
+  uint32_t each[span_most], count = 0, head = block == MX_WHOLE ? n : least(n, block - first % block);
+  uint32_t j = mx_block_index(first, block);
+  for (uint32_t c = 0; c < n; c += count == 1 ? head : least(block, n - c)) {
+    each[count] = mx_scale_decode(encoding->scale, load_scale(s, i, j + count));
+    count++;
   }
+  mxg_span_spread(each, head, head, scale);
+  if (count > 1) mxg_span_spread(each + 1, block, n - head, scale + head);
 }
 
 static void read_values(const side *s, uint32_t row, uint32_t col, uint32_t n, uint32_t *x) {
@@ -123,9 +126,9 @@ static void read_values(const side *s, uint32_t row, uint32_t col, uint32_t n, u
 static void write_values(const side *s, uint32_t row, uint32_t col, uint32_t n, const uint32_t *x) {
   uint32_t copy[span_most];
   uint8_t *q = elem_at(s, row, col);
-  if ((uintptr_t)q % s->elem_bytes) {
+  if (s->stream || (uintptr_t)q % s->elem_bytes) {
     mxg_span_encode(s->encoding->elem, x, n, copy);
-    memcpy(q, copy, (size_t)n * s->elem_bytes);
+    mxg_span_stream(q, copy, (size_t)n * s->elem_bytes);
   } else {
     mxg_span_encode(s->encoding->elem, x, n, q);
   }
@@ -187,21 +190,23 @@ static void dequantize_run(const side *src, const side *dst, uint32_t row, uint3
 
 /* A row of MXFP8 to BF16 without a stop at FP32: whole blocks directly, what is left of a block at either end not. */
 static void mxfp8_row_to_bf16(const side *src, const side *dst, uint32_t row, uint32_t cols) {
-  uint8_t gathered[span_most];
+  enum { most = 64 }; /* blocks of one run */
+  uint8_t gathered[most];
+  uint16_t values[most * mx_block];
   uint32_t head = least(cols, (mx_block - src->col % mx_block) % mx_block), blocks = (cols - head) / mx_block;
   uint32_t i = mx_block_index(src->row + row, src->encoding->block_rows), j = (src->col + head) / mx_block;
   dequantize_run(src, dst, row, 0, head);
-  for (uint32_t b = 0; b < blocks;) {
-    uint32_t n = blocks - b, col = head + b * mx_block;
+  for (uint32_t b = 0, n = 0; b < blocks; b += n) {
+    uint32_t col = head + b * mx_block;
+    uint16_t *out = (uint16_t *)(void *)elem_at(dst, row, col);
     const uint8_t *scales = scale_at(src, i, j + b);
+    n = least(blocks - b, most);
     if (src->encoding->layout == MX_SWIZZLED) {
-      n = least(n, span_most);
       for (uint32_t k = 0; k < n; k++) gathered[k] = *scale_at(src, i, j + b + k);
       scales = gathered;
     }
-    mxg_span_mxfp8_to_bf16(src->encoding->elem, elem_at(src, row, col), scales, n,
-                           (uint16_t *)(void *)elem_at(dst, row, col));
-    b += n;
+    mxg_span_mxfp8_to_bf16(src->encoding->elem, elem_at(src, row, col), scales, n, dst->stream ? values : out);
+    if (dst->stream) mxg_span_stream(out, values, (size_t)n * mx_block * sizeof values[0]);
   }
   dequantize_run(src, dst, row, head + blocks * mx_block, cols - head - blocks * mx_block);
 }
@@ -210,6 +215,7 @@ static void dequantize(const work *w) {
   side src = source_of(w), dst = target_of(w);
   bool direct = src.elem_bytes == 1 && src.encoding->scale == MX_SCALE_E8M0 && src.encoding->block_cols == mx_block &&
                 dst.encoding->elem == MX_BF16 && (uintptr_t)dst.data % 2 == 0;
+  dst.stream = (uint64_t)w->entry->rows * w->entry->cols * dst.elem_bytes >= stream_least;
   for (uint32_t r = 0; r < w->rows; r++) {
     if (direct) {
       mxfp8_row_to_bf16(&src, &dst, r, w->entry->cols);
@@ -217,6 +223,7 @@ static void dequantize(const work *w) {
       dequantize_run(&src, &dst, r, 0, w->entry->cols);
     }
   }
+  if (dst.stream) mxg_span_stream_fence();
 }
 
 /* ---- quantize ---- */
@@ -234,6 +241,24 @@ static uint32_t choose_scale(const mxg_encoding *dst, uint32_t u, uint32_t *reci
   return raw;
 }
 
+/* The scales of `count` neighbouring blocks from (i, j) on: stored, and `each` turned from maxima into reciprocals. */
+static void choose_scales(const side *dst, uint32_t i, uint32_t j, uint32_t count, uint32_t *each) {
+  const mxg_encoding *encoding = dst->encoding;
+  if (encoding->scale != MX_SCALE_E8M0) {
+    for (uint32_t g = 0; g < count; g++) store_scale(dst, i, j + g, choose_scale(encoding, each[g], &each[g]));
+    return;
+  }
+  uint32_t u[span_most];
+  uint8_t s[span_most];
+  memcpy(u, each, count * sizeof u[0]);
+  mxg_span_choose_e8m0(encoding->rule, encoding->elem, encoding->nan, u, count, s, each);
+  if (encoding->layout == MX_SWIZZLED) {
+    for (uint32_t g = 0; g < count; g++) store_scale(dst, i, j + g, s[g]);
+  } else {
+    memcpy(scale_at(dst, i, j), s, count);
+  }
+}
+
 /* Rows [row, row + rows) and columns [col, col + cols): one row of blocks; either at most span_most columns, or one
 ** block. Values are kept from the first look to the second where they fit. */
 static void quantize_strip(const side *src, const side *dst, uint32_t row, uint32_t rows, uint32_t col, uint32_t cols) {
@@ -248,10 +273,8 @@ static void quantize_strip(const side *src, const side *dst, uint32_t row, uint3
       mxg_span_max(encoding->nan, x, n, group, each);
     }
   }
-  for (uint32_t g = 0; g < groups; g++) {
-    store_scale(dst, mx_block_index(dst->row + row, encoding->block_rows),
-                mx_block_index(dst->col + col, encoding->block_cols) + g, choose_scale(encoding, each[g], &each[g]));
-  }
+  choose_scales(dst, mx_block_index(dst->row + row, encoding->block_rows),
+                mx_block_index(dst->col + col, encoding->block_cols), groups, each);
   mxg_span_spread(each, group, least(span_most, cols), reciprocal);
   for (uint32_t r = 0; r < rows; r++) {
     for (uint32_t c = 0; c < cols; c += span_most) {

@@ -6,8 +6,17 @@
 
 #include "../templates/mx_convert.h"
 
-/* Two versions of a function, chosen when the program starts. Resolvers run before a sanitizer is ready for them. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+/* Versions of a function, chosen when the program starts. Resolvers run before a sanitizer is ready for them. */
+#if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MXG_VECTOR
+#elif !defined(__clang__) && __GNUC__ >= 12
+#define MXG_VECTOR __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#elif !defined(__clang__) || __clang_major__ >= 14
 #define MXG_VECTOR __attribute__((target_clones("avx2", "default")))
 #else
 #define MXG_VECTOR
@@ -125,6 +134,43 @@ MXG_VECTOR void mxg_span_e8m0(const uint8_t *restrict s, size_t n, uint32_t *res
   for (size_t i = 0; i < n; i++) scale[i] = mx_e8m0_decode(s[i]);
 }
 
+MX_FN void choose_loop(int elem, int nan, int rule, const uint32_t *restrict u, size_t n, uint8_t *restrict s,
+                       uint32_t *restrict reciprocal) {
+  for (size_t i = 0; i < n; i++) {
+    uint32_t scale = mx_scale_e8m0(rule, elem, nan, u[i]);
+    s[i] = (uint8_t)scale;
+    reciprocal[i] = mx_e8m0_reciprocal(scale);
+  }
+}
+
+MXG_VECTOR void mxg_span_choose_e8m0(unsigned rule, unsigned elem, unsigned nan, const uint32_t *restrict u, size_t n,
+                                     uint8_t *restrict s, uint32_t *restrict reciprocal) {
+  int e = (int)elem, policy = (int)nan;
+  if (rule == MX_FLOOR) choose_loop(e, policy, MX_FLOOR, u, n, s, reciprocal);
+  if (rule == MX_RCEIL) choose_loop(e, policy, MX_RCEIL, u, n, s, reciprocal);
+  if (rule == MX_CEIL) choose_loop(e, policy, MX_CEIL, u, n, s, reciprocal);
+  if (rule == MX_EVEN) choose_loop(e, policy, MX_EVEN, u, n, s, reciprocal);
+}
+
+#if defined(__SSE2__)
+void mxg_span_stream(void *to, const void *from, size_t bytes) {
+  unsigned char *out = to;
+  const unsigned char *in = from;
+  size_t head = (size_t)(-(uintptr_t)out & 15), at = head < bytes ? head : bytes;
+  memcpy(out, in, at);
+  for (; at + 16 <= bytes; at += 16) {
+    _mm_stream_si128((__m128i *)(void *)(out + at), _mm_loadu_si128((const __m128i *)(const void *)(in + at)));
+  }
+  memcpy(out + at, in + at, bytes - at);
+}
+
+void mxg_span_stream_fence(void) { _mm_sfence(); }
+#else
+void mxg_span_stream(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+
+void mxg_span_stream_fence(void) {}
+#endif
+
 /* ---- MXFP8 to BF16 in 16-bit integers ----------------------------------------------------------------------------
 **
 ** With m the magnitude shifted so that its mantissa is BF16's, a normal element is m + base, base the exponent that the
@@ -135,14 +181,17 @@ MXG_VECTOR void mxg_span_e8m0(const uint8_t *restrict s, size_t n, uint32_t *res
 
 MX_FN int16_t least(int16_t a, int16_t b) { return a < b ? a : b; }
 
+MX_FN int in_range(int elem, uint32_t s) { return elem == MX_E4M3 ? s - 10 <= 246 - 10 : s - 17 <= 239 - 17; }
+
+MX_FN int16_t base_of(int elem, uint32_t s) { return (int16_t)(((int)s - (elem == MX_E4M3 ? 7 : 15)) * 128); }
+
 MX_FN void mxfp8_block(int elem, const uint8_t *restrict q, uint32_t s, uint16_t *restrict h) {
-  uint32_t lowest = elem == MX_E4M3 ? 10 : 17, highest = elem == MX_E4M3 ? 246 : 239;
-  if (s < lowest || s > highest) {
+  if (!in_range(elem, s)) {
     uint32_t scale = mx_e8m0_decode(s);
     for (size_t i = 0; i < 32; i++) h[i] = (uint16_t)mx_bf16_encode(mx_dequantize(elem, q[i], scale));
     return;
   }
-  int16_t base = (int16_t)(((int)s - (elem == MX_E4M3 ? 7 : 15)) * 128);
+  int16_t base = base_of(elem, s);
   for (size_t i = 0; i < 32; i++) {
     int16_t magnitude = (int16_t)(q[i] & 0x7f), sign = (int16_t)((q[i] & 0x80) << 8);
     int16_t m = (int16_t)(magnitude << (elem == MX_E4M3 ? 4 : 5));
@@ -157,11 +206,48 @@ MX_FN void mxfp8_block(int elem, const uint8_t *restrict q, uint32_t s, uint16_t
   }
 }
 
+enum { plain_blocks = 4, plain_elems = plain_blocks * 32 };
+
+/* Whether all elements are normal numbers and all scales in range, as nearly always in weights. */
+MX_FN int all_plain(int elem, const uint8_t *restrict q, const uint8_t *restrict s) {
+  uint8_t lowest = elem == MX_E4M3 ? 8 : 4, highest = elem == MX_E4M3 ? 0x7e : 0x7b, most = 0;
+  int ranged = 1;
+  for (size_t i = 0; i < plain_elems; i++) {
+    uint8_t above = (uint8_t)((q[i] & 0x7f) - lowest); /* a smaller one wraps around */
+    most = above > most ? above : most;
+  }
+  for (size_t b = 0; b < plain_blocks; b++) ranged &= in_range(elem, s[b]);
+  return ranged && most <= highest - lowest;
+}
+
+/* Normal elements: the sign stays on top of what is shifted, the exponent is added. */
+MX_FN void plain_block(int elem, const uint8_t *restrict q, uint32_t s, uint16_t *restrict h) {
+  uint16_t base = (uint16_t)base_of(elem, s), mask = elem == MX_E4M3 ? 0x87f0 : 0x8fe0;
+  for (size_t i = 0; i < 32; i++) {
+    uint16_t wide = (uint16_t)(int16_t)(int8_t)q[i];
+    wide = (uint16_t)(wide << (elem == MX_E4M3 ? 4 : 5));
+    h[i] = (uint16_t)((wide & mask) + base);
+  }
+}
+
+MX_FN void mxfp8_blocks(int elem, const uint8_t *restrict q, const uint8_t *restrict s, size_t blocks,
+                        uint16_t *restrict h) {
+  size_t b = 0;
+  for (; b + plain_blocks <= blocks; b += plain_blocks) {
+    if (all_plain(elem, q + b * 32, s + b)) {
+      for (size_t k = b; k < b + plain_blocks; k++) plain_block(elem, q + k * 32, s[k], h + k * 32);
+    } else {
+      for (size_t k = b; k < b + plain_blocks; k++) mxfp8_block(elem, q + k * 32, s[k], h + k * 32);
+    }
+  }
+  for (; b < blocks; b++) mxfp8_block(elem, q + b * 32, s[b], h + b * 32);
+}
+
 MXG_VECTOR void mxg_span_mxfp8_to_bf16(unsigned elem, const uint8_t *restrict q, const uint8_t *restrict s,
                                        size_t blocks, uint16_t *restrict h) {
   if (elem == MX_E4M3) {
-    for (size_t b = 0; b < blocks; b++) mxfp8_block(MX_E4M3, q + b * 32, s[b], h + b * 32);
+    mxfp8_blocks(MX_E4M3, q, s, blocks, h);
   } else {
-    for (size_t b = 0; b < blocks; b++) mxfp8_block(MX_E5M2, q + b * 32, s[b], h + b * 32);
+    mxfp8_blocks(MX_E5M2, q, s, blocks, h);
   }
 }

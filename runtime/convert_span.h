@@ -19,6 +19,12 @@ void mxg_span_max(unsigned nan, const uint32_t *x, size_t n, size_t group, uint3
 void mxg_span_spread(const uint32_t *each, size_t group, size_t n, uint32_t *out);
 /* E8M0 bytes to scale values. */
 void mxg_span_e8m0(const uint8_t *s, size_t n, uint32_t *scale);
+/* E8M0 bytes from the maxima of blocks, and the reciprocals that their values are multiplied by. */
+void mxg_span_choose_e8m0(unsigned rule, unsigned elem, unsigned nan, const uint32_t *u, size_t n, uint8_t *s,
+                          uint32_t *reciprocal);
+/* Copies past the caches where the machine can: for results larger than they are. Fence before others may read them. */
+void mxg_span_stream(void *to, const void *from, size_t bytes);
+void mxg_span_stream_fence(void);
 /* fp8 under one E8M0 byte for every 32 elements to BF16, `blocks` whole blocks. */
 void mxg_span_mxfp8_to_bf16(unsigned elem, const uint8_t *q, const uint8_t *s, size_t blocks, uint16_t *h);
 

@@ -453,9 +453,11 @@ static void move_writes_a_shared_scale_once(void **state) {
   mxg_encoding blocks = BLOCKS(MX_E4M3, MX_SCALE_FP32, MX_COMPACT, MX_RULE_NONE, MX_NAN_BLOCK, 128, 128);
   stored src = make(blocks, 256, 256, 0), dst = make(blocks, 256, 256, 0), want;
   fill_random(&src);
-  static const rectangle places[] = {{0, 0, 0, 0, 70, 256}, {70, 0, 70, 0, 186, 100}, {70, 100, 70, 100, 186, 156}};
+  /* The entries that hold no first element come first: what they leave must still be poison. */
+  static const rectangle places[] = {
+      {70, 100, 70, 100, 186, 156}, {0, 100, 0, 100, 70, 156}, {70, 0, 70, 0, 186, 100}, {0, 0, 0, 0, 70, 100}};
   copy_of(&want, &dst);
-  for (size_t p = 0; p < 3; p++) {
+  for (size_t p = 0; p < 4; p++) {
     reference_move(&src, &want, places[p]);
     mxg_kernel kernel = kernel_of(MXG_MOVE, &src, &dst);
     mx_entry entry = entry_of(&src, &dst, places[p]);
@@ -563,6 +565,25 @@ static void long_rows(void **state) {
   }
 }
 
+/* Results so large that they are written past the caches, at every alignment of rows. */
+static void results_larger_than_caches(void **state) {
+  (void)state;
+  for (int target = MX_BF16; target <= MX_FP32; target++) {
+    for (unsigned odd = 0; odd < 2; odd++) {
+      uint32_t rows = 1031, cols = target == MX_FP32 ? 1101 : 2101;
+      stored src = make(formats[3], rows, cols, 0),
+             dst = make((mxg_encoding){.elem = (uint8_t)target}, rows, cols, odd);
+      stored want;
+      fill_random(&src);
+      copy_of(&want, &dst);
+      rectangle at = {0, 5, 0, 3, rows, cols - 7};
+      reference_dequantize(&src, &want, at);
+      run_both_ways(MXG_DEQUANTIZE, &src, &dst, at, 500, &want);
+      drop(&src), drop(&dst), drop(&want);
+    }
+  }
+}
+
 /* ---- surroundings --------------------------------------------------------------------------------------------------
  */
 
@@ -634,6 +655,7 @@ int main(void) {
       cmocka_unit_test(amax_then_whole),
       cmocka_unit_test(every_pair_of_element_and_scale),
       cmocka_unit_test(long_rows),
+      cmocka_unit_test(results_larger_than_caches),
       cmocka_unit_test(elements_at_odd_addresses),
       cmocka_unit_test(the_callers_environment_does_not_matter),
   };
