@@ -11,12 +11,13 @@
 #include <emmintrin.h>
 #endif
 
-/* Versions of a function, chosen when the program starts. Resolvers run before a sanitizer is ready for them. */
+/* Versions of a function, chosen when the program starts. Not under sanitizers, which are not ready when resolvers run,
+** and not with clang, whose resolvers other files do not find before version 18. */
 #if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MXG_VECTOR
 #elif !defined(__clang__) && __GNUC__ >= 12
 #define MXG_VECTOR __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
-#elif !defined(__clang__) || __clang_major__ >= 14
+#elif !defined(__clang__)
 #define MXG_VECTOR __attribute__((target_clones("avx2", "default")))
 #else
 #define MXG_VECTOR
