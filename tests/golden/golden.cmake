@@ -1,0 +1,13 @@
+# Runs COMMAND and compares its output with WANT byte for byte. MXGEN_UPDATE_GOLDEN=1 in the environment rewrites WANT instead.
+execute_process(COMMAND ${COMMAND} OUTPUT_FILE ${GOT} RESULT_VARIABLE rc)
+if(rc)
+  message(FATAL_ERROR "exit ${rc}")
+endif()
+if("$ENV{MXGEN_UPDATE_GOLDEN}")
+  configure_file(${GOT} ${WANT} COPYONLY)
+  return()
+endif()
+execute_process(COMMAND diff -u ${WANT} ${GOT} RESULT_VARIABLE rc)
+if(rc)
+  message(FATAL_ERROR "differs from ${WANT}; if that is meant, MXGEN_UPDATE_GOLDEN=1 ctest -L golden rewrites it")
+endif()
