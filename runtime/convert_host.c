@@ -202,7 +202,9 @@ static void mxfp8_row_to_bf16(const side *src, const side *dst, uint32_t row, ui
     const uint8_t *scales = scale_at(src, i, j + b);
     n = least(blocks - b, most);
     if (src->encoding->layout == MX_SWIZZLED) {
-      for (uint32_t k = 0; k < n; k++) gathered[k] = *scale_at(src, i, j + b + k);
+      for (uint32_t k = 0; k < n; k++) {
+        gathered[k] = src->scales[mx_scale_offset(MX_SWIZZLED, 0, src->scale_ld, i, j + b + k)];
+      }
       scales = gathered;
     }
     mxg_span_mxfp8_to_bf16(src->encoding->elem, elem_at(src, row, col), scales, n, dst->stream ? values : out);
