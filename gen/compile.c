@@ -151,11 +151,10 @@ static mxg_status fetch_cubin(result *out, const job *j, const mxg_source *sourc
 static mxg_status run_program(result *out, const job *j, const mxg_source *source, mxg_nvrtc_program *program) {
   char arch[48];
   snprintf(arch, sizeof arch, "--gpu-architecture=%s", j->arch);
-  const char *options[OPTIONS_MAX] = {arch, "--std=c++17", "--fmad=false", "--ftz=false"};
-  int count = 4;
-  bool has_cache = j->nvrtc->major > 12 || j->nvrtc->minor >= 9; /* NVRTC's own cache and its option came with 12.9 */
-  if (has_cache) options[count++] = "--no-cache";
-  if (has_cache) options[count++] = "--no-source-include";
+  const char *options[OPTIONS_MAX] = {arch, "--std=c++17", "--fmad=false", "--ftz=false", "--no-source-include"};
+  int count = 5;
+  bool caches = j->nvrtc->major > 12 || j->nvrtc->minor >= 9; /* NVRTC's own cache and its option came with 12.9 */
+  if (caches) options[count++] = "--no-cache";
   struct timespec end;
   clock_gettime(CLOCK_MONOTONIC, &end);
   end.tv_sec += DEADLINE_SECONDS;

@@ -84,6 +84,7 @@ static void try_open(search *s, const char *name, int flags) {
 }
 
 static void note(search *s, const char *place) {
+  if (s->tried.count && strstr(s->tried.bytes, place)) return;
   if (s->tried.count) mxg_text_puts(&s->tried, ", ");
   mxg_text_puts(&s->tried, place);
 }

@@ -1,4 +1,5 @@
-/* compare.h -- one generated kernel against the host's conversion, bit for bit: random sources (NaN, Inf, subnormals,
+/* compare.h -- one generated kernel, on the CPU or on a GPU, against the host's conversion, bit for bit: random sources
+*(NaN, Inf, subnormals,
 ** zeros, distinct scales), poisoned targets with guards, work tables with segments in reverse order and columns from
 ** two sources. */
 #ifndef COMPARE_H
@@ -77,7 +78,7 @@ typedef struct matrix {
 } matrix;
 
 static unsigned char *filled(uint64_t bytes, uint32_t guard, int fill) {
-  unsigned char *memory = malloc(bytes + 2 * guard);
+  unsigned char *memory = emulate_alloc(bytes + 2 * guard);
   assert_non_null(memory);
   memset(memory, fill, bytes + 2 * guard);
   return memory + guard;
@@ -98,8 +99,8 @@ static matrix matrix_of(const mxg_encoding *encoding, uint64_t rows, uint64_t co
 }
 
 static void free_matrix(const matrix *m) {
-  if (m->data) free(m->data - m->guard);
-  if (m->scale) free(m->scale - m->guard);
+  if (m->data) emulate_release(m->data - m->guard);
+  if (m->scale) emulate_release(m->scale - m->guard);
 }
 
 static void randomise(matrix *m, const mxg_encoding *encoding, uint32_t seed) {
@@ -163,7 +164,7 @@ static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
   int fill = seed % 2 ? 0xff : 0xa5;
   matrix got = matrix_of(&kernel->dst, s->rows, s->cols, up(s->cols, s->vec), GUARD, fill);
   matrix want = matrix_of(&kernel->dst, s->rows, s->cols, up(s->cols, s->vec), GUARD, fill);
-  mx_entry *entries = calloc(2 * (size_t)s->rows, sizeof *entries);
+  mx_entry *entries = emulate_alloc(2 * (size_t)s->rows * sizeof *entries);
   assert_non_null(entries);
   uint64_t tiles = 0;
   uint32_t count = make_entries(entries, &tiles, s, kernel, src, &want);
@@ -173,7 +174,7 @@ static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
   same("data", got.data - GUARD, want.data - GUARD, got.data_bytes, s, kernel, mxg_elem_bytes(kernel->dst.elem));
   same("scale", got.scale - GUARD, want.scale - GUARD, got.scale_bytes, s, kernel,
        kernel->dst.scale == MX_SCALE_E8M0 ? 1 : 4);
-  free(entries);
+  emulate_release(entries);
   free_matrix(&src[0]);
   free_matrix(&src[1]);
   free_matrix(&got);

@@ -179,6 +179,12 @@ static int compile(const mxg_kernel *const *kernels, size_t count) {
   return status;
 }
 
+const char *emulate_missing(void) { return NULL; }
+
+void *emulate_alloc(size_t bytes) { return malloc(bytes ? bytes : 1); }
+
+void emulate_release(void *memory) { free(memory); }
+
 int emulate_prepare(const mxg_kernel *kernels, uint32_t count) {
   const mxg_kernel **missing = mxg_alloc(count * sizeof *missing);
   size_t n = 0;

@@ -102,6 +102,8 @@ static void absence_says_what_was_searched(void **state) {
   fixture *f = *state;
   mxg_error err;
   const mxg_cubin *cubins;
+  const char *told = getenv("MXGEN_NVRTC");
+  char *kept = told ? mxg_arena_text(&f->arena, told, strlen(told)) : NULL;
   setenv("MXGEN_NVRTC", "/nowhere/at/all", 1);
   assert_int_equal(mxg_compile(&cubins, f->sources, 1, "sm_90a", 1, &f->arena, &err), MXG_ERR_ENVIRONMENT);
   assert_null(cubins);
@@ -114,6 +116,7 @@ static void absence_says_what_was_searched(void **state) {
   assert_int_equal(mxg_compile(&cubins, f->sources, 1, "sm_90a", 1, &f->arena, &err), MXG_ERR_ENVIRONMENT);
   assert_int_equal(err.code, 502);
   unsetenv("MXGEN_NVRTC");
+  if (kept) setenv("MXGEN_NVRTC", kept, 1);
 }
 
 static void architectures_are_known_by_name(void **state) {
