@@ -1,0 +1,314 @@
+/* exec.c -- the executor: names to arrays, bound memory and its checks, and the choice of a transport. Moving bytes is
+** the transports' (transport_host.c and others); the schedule is the plan's. */
+#include "bundle.h"
+#include "error.h"
+#include "memory.h"
+#include "plan_check.h"
+#include "transport.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct mxg_exec {
+  mxg_exec_view view;
+  const mxg_transport_table *table;
+  void *state;
+  uint32_t *ranks;
+  mxg_place *places;
+  bool *bound, *kept, *here; /* by array, by array, by rank */
+  uint32_t *names;           /* 1 + array, hashed by rank, side and name */
+  size_t name_room;          /* a power of two */
+};
+
+/* By mxg_transport; NULL: not in this library. */
+static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, NULL, NULL};
+static const char *const transport_names[] = {"host", "nccl", "copy", "direct"};
+enum { transport_count = sizeof transports / sizeof *transports };
+
+/* ---- create ---- */
+
+static mxg_status choose_transport(mxg_exec *exec, mxg_error *err) {
+  unsigned which = exec->view.options.transport;
+  if (which >= transport_count) return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no transport %u", which);
+  if (transports[which]) {
+    exec->table = transports[which];
+    return MXG_OK;
+  }
+  char list[64] = "";
+  for (unsigned i = 0; i < transport_count; i++)
+    if (transports[i]) {
+      if (*list) strcat(list, ", ");
+      strcat(list, transport_names[i]);
+    }
+  mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version", transport_names[which]);
+  mxg_error_help(err, "these are: %s", list);
+  return MXG_ERR_UNSUPPORTED;
+}
+
+static mxg_status copy_options(mxg_exec *exec, const mxg_exec_options *options, mxg_error *err) {
+  static const mxg_exec_options defaults = MXG_EXEC_INIT;
+  exec->view.options = defaults;
+  if (!options) return MXG_OK;
+  /* An older caller's options are shorter; a newer one's have fields that this library does not know. */
+  if (options->size < sizeof options->size || options->size > sizeof *options)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "options.size is %zu: begin with MXG_EXEC_INIT of this version's header",
+                    options->size);
+  memcpy(&exec->view.options, options, options->size);
+  return MXG_OK;
+}
+
+static mxg_status choose_ranks(mxg_exec *exec, mxg_error *err) {
+  const mxg_exec_options *options = &exec->view.options;
+  uint32_t all = exec->view.plan->rank_count, given = options->ranks ? options->rank_count : all;
+  if (given == 0) return mxg_fail(err, MXG_ERR_USAGE, 601, "options.ranks has no rank");
+  for (uint32_t i = 0; i < given; i++) {
+    uint32_t rank = options->ranks ? options->ranks[i] : i;
+    if (rank >= all || exec->here[rank])
+      return mxg_fail(err, MXG_ERR_USAGE, 601, "options.ranks: rank %u is %s", rank,
+                      rank >= all ? "not in the bundle" : "there twice");
+    exec->here[rank] = true;
+  }
+  exec->view.rank_count = 0;
+  for (uint32_t rank = 0; rank < all; rank++)
+    if (exec->here[rank]) exec->ranks[exec->view.rank_count++] = rank;
+  return MXG_OK;
+}
+
+static size_t name_slot(const mxg_exec *exec, uint32_t rank, unsigned side, const char *name) {
+  return (size_t)XXH3_64bits_withSeed(name, strlen(name), (uint64_t)rank * 4 + side) & (exec->name_room - 1);
+}
+
+static void hash_names(mxg_exec *exec) {
+  const mxg_plan *plan = exec->view.plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side == MXG_SCRATCH) continue;
+    size_t at = name_slot(exec, a->rank, a->side, plan->strings + a->name);
+    while (exec->names[at]) at = (at + 1) & (exec->name_room - 1);
+    exec->names[at] = i + 1;
+  }
+}
+
+static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  exec->view.bundle = bundle;
+  exec->view.plan = plan;
+  exec->name_room = 64;
+  while (exec->name_room < (size_t)plan->array_count * 2) exec->name_room *= 2;
+  exec->names = mxg_alloc(exec->name_room * sizeof *exec->names);
+  exec->places = mxg_alloc(plan->array_count * sizeof *exec->places);
+  exec->bound = mxg_alloc(plan->array_count * sizeof *exec->bound);
+  exec->kept = mxg_alloc(plan->array_count * sizeof *exec->kept);
+  exec->here = mxg_alloc(plan->rank_count * sizeof *exec->here);
+  exec->ranks = mxg_alloc(plan->rank_count * sizeof *exec->ranks);
+  if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks)
+    return mxg_fail_nomem(err);
+  MXG_TRY(copy_options(exec, options, err));
+  MXG_TRY(choose_transport(exec, err));
+  MXG_TRY(choose_ranks(exec, err));
+  exec->view.ranks = exec->ranks;
+  exec->view.places = exec->places;
+  exec->view.kept = exec->kept;
+  hash_names(exec);
+  return exec->table->open(&exec->state, &exec->view, err);
+}
+
+mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
+  *out = NULL;
+  if (!bundle) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_create: bundle is NULL");
+  mxg_exec *exec = mxg_alloc(sizeof *exec);
+  if (!exec) return mxg_fail_nomem(err);
+  mxg_status status = build(exec, bundle, options, err);
+  if (status == MXG_OK)
+    *out = exec;
+  else
+    mxg_exec_free(exec);
+  return status;
+}
+
+void mxg_exec_free(mxg_exec *exec) {
+  if (!exec) return;
+  if (exec->table) exec->table->close(exec->state);
+  mxg_free(exec->names);
+  mxg_free(exec->places);
+  mxg_free(exec->bound);
+  mxg_free(exec->kept);
+  mxg_free(exec->here);
+  mxg_free(exec->ranks);
+  mxg_free(exec);
+}
+
+/* ---- bind ---- */
+
+static uint32_t find_array(const mxg_exec *exec, uint32_t rank, mxg_side side, const char *name) {
+  const mxg_plan *plan = exec->view.plan;
+  for (size_t at = name_slot(exec, rank, side, name); exec->names[at]; at = (at + 1) & (exec->name_room - 1)) {
+    const mxg_array *a = &plan->arrays[exec->names[at] - 1];
+    if (a->rank == rank && a->side == side && strcmp(plan->strings + a->name, name) == 0) return exec->names[at] - 1;
+  }
+  return MXG_NONE;
+}
+
+static mxg_status check_bytes(const char *what, const char *name, uint32_t rank, const void *memory, uint64_t given,
+                              uint64_t wanted, mxg_error *err) {
+  if (given != wanted)
+    return mxg_fail(err, MXG_ERR_USAGE, 604, "%s of \"%s\", rank %u: %llu bytes given, the plan has %llu", what, name,
+                    rank, (unsigned long long)given, (unsigned long long)wanted);
+  if (wanted && !memory)
+    return mxg_fail(err, MXG_ERR_USAGE, 604, "%s of \"%s\", rank %u: NULL for %llu bytes", what, name, rank,
+                    (unsigned long long)wanted);
+  if (wanted && (uintptr_t)memory > UINTPTR_MAX - wanted)
+    return mxg_fail(err, MXG_ERR_USAGE, 604, "%s of \"%s\", rank %u: the memory passes the end of addresses", what,
+                    name, rank);
+  return MXG_OK;
+}
+
+mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
+                         uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err) {
+  if (!exec || !name) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind: exec or name is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  if (side != MXG_SOURCE && side != MXG_TARGET)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind: \"%s\" is bound to neither source nor target", name);
+  if (rank >= plan->rank_count)
+    return mxg_fail(err, MXG_ERR_USAGE, 603, "there is no rank %u: the plan has %u", rank, plan->rank_count);
+  if (side == MXG_TARGET && !exec->here[rank])
+    return mxg_fail(err, MXG_ERR_USAGE, 603, "target \"%s\" of rank %u: that rank is not of this process", name, rank);
+  uint32_t array = find_array(exec, rank, side, name);
+  if (array == MXG_NONE)
+    return mxg_fail(err, MXG_ERR_USAGE, 603, "rank %u has no %s tensor \"%s\"", rank, mxg_side_name(side), name);
+  if (exec->bound[array])
+    return mxg_fail(err, MXG_ERR_USAGE, 605, "%s \"%s\" of rank %u is bound already", mxg_side_name(side), name, rank);
+  const mxg_array *a = &plan->arrays[array];
+  MXG_TRY(check_bytes("data", name, rank, data, data_bytes, mxg_array_data_bytes(plan, a), err));
+  MXG_TRY(check_bytes("scales", name, rank, scale, scale_bytes, mxg_array_scale_bytes(plan, a), err));
+  exec->places[array] = (mxg_place){(uint64_t)(uintptr_t)data, scale_bytes ? (uint64_t)(uintptr_t)scale : 0};
+  if (exec->table->bind) MXG_TRY(exec->table->bind(exec->state, array, err));
+  exec->bound[array] = true;
+  return MXG_OK;
+}
+
+/* ---- run ---- */
+
+static mxg_status check_all_bound(const mxg_exec *exec, mxg_error *err) {
+  const mxg_plan *plan = exec->view.plan;
+  uint32_t first = MXG_NONE, count = 0;
+  bool *seen = mxg_alloc(plan->array_count * sizeof *seen);
+  if (!seen) return mxg_fail_nomem(err);
+  for (uint32_t i = 0; i < plan->piece_count; i++) {
+    const uint32_t both[2] = {plan->pieces[i].src, plan->pieces[i].dst};
+    if (!exec->here[plan->arrays[both[1]].rank]) continue;
+    for (int s = 0; s < 2; s++) {
+      if (exec->bound[both[s]] || seen[both[s]] || plan->arrays[both[s]].side == MXG_SCRATCH) continue;
+      seen[both[s]] = true;
+      if (both[s] < first) first = both[s];
+      count++;
+    }
+  }
+  mxg_free(seen);
+  if (count == 0) return MXG_OK;
+  const mxg_array *a = &plan->arrays[first];
+  mxg_fail(err, MXG_ERR_USAGE, 606, "%s \"%s\" of rank %u is not bound", mxg_side_name(a->side),
+           plan->strings + a->name, a->rank);
+  mxg_error_note(err, "%u tensor%s that the schedule needs %s not bound", count, count == 1 ? "" : "s",
+                 count == 1 ? "is" : "are");
+  return MXG_ERR_USAGE;
+}
+
+static bool held_alike(const mxg_plan *plan, const mxg_array *a, const mxg_array *b) {
+  const mxg_encoding *x = &plan->encodings[a->encoding], *y = &plan->encodings[b->encoding];
+  return a->matrices == b->matrices && a->rows == b->rows && a->cols == b->cols && x->elem == y->elem &&
+         x->scale == y->scale && x->layout == y->layout && x->block_rows == y->block_rows &&
+         x->block_cols == y->block_cols;
+}
+
+/* Whether a piece, of arrays that are the same memory, leaves it as it is. */
+static bool stays(const mxg_exec *exec, const mxg_piece *p) {
+  const mxg_plan *plan = exec->view.plan;
+  const mxg_place *from = &exec->places[p->src], *to = &exec->places[p->dst];
+  if (plan->kernels[p->kernel].family != MXG_MOVE || from->data != to->data || from->scale != to->scale ||
+      p->src_matrix != p->dst_matrix || p->src_col != p->dst_col ||
+      !held_alike(plan, &plan->arrays[p->src], &plan->arrays[p->dst]))
+    return false;
+  for (uint32_t i = 0; i < p->segments; i++) {
+    const mxg_segment *s = &plan->segments[p->first_segment + i];
+    if (s->src_row != s->dst_row) return false;
+  }
+  return true;
+}
+
+/* A target is kept when all of its pieces stay. */
+static void find_kept(mxg_exec *exec) {
+  const mxg_plan *plan = exec->view.plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) exec->kept[i] = plan->arrays[i].side == MXG_TARGET && exec->bound[i];
+  for (uint32_t i = 0; i < plan->piece_count; i++)
+    if (exec->kept[plan->pieces[i].dst] && !stays(exec, &plan->pieces[i])) exec->kept[plan->pieces[i].dst] = false;
+}
+
+typedef struct extent {
+  uint64_t begin, end;
+  uint32_t array;
+  bool target, writes; /* a kept target is one that no piece writes */
+} extent;
+
+static int by_begin(const void *a, const void *b) {
+  const extent *x = a, *y = b;
+  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+  return x->array < y->array ? -1 : x->array > y->array;
+}
+
+static const extent *wider(const extent *a, const extent *b) { return !a || b->end > a->end ? b : a; }
+static bool meets(const extent *before, const extent *e) { return before && e->begin < before->end; }
+
+/* Targets share memory with no other target, and those that are written with nothing at all. `all` is sorted: the one
+** that reaches farthest is enough to know of each kind. */
+static mxg_status check_sorted(const mxg_exec *exec, const extent *all, size_t count, mxg_error *err) {
+  const mxg_plan *plan = exec->view.plan;
+  const extent *any = NULL, *target = NULL, *written = NULL;
+  for (size_t i = 0; i < count; i++) {
+    const extent *e = &all[i], *other = NULL;
+    if (meets(written, e)) other = written;
+    if (e->target && meets(target, e)) other = target;
+    if (e->writes && meets(any, e)) other = any;
+    if (other) {
+      const mxg_array *a = &plan->arrays[other->array], *b = &plan->arrays[e->array];
+      mxg_fail(err, MXG_ERR_USAGE, 607, "%s \"%s\" of rank %u and %s \"%s\" of rank %u are bound to the same memory",
+               mxg_side_name(a->side), plan->strings + a->name, a->rank, mxg_side_name(b->side),
+               plan->strings + b->name, b->rank);
+      mxg_error_help(err, "only a target that keeps its source's bytes, scales and place may share them");
+      return MXG_ERR_USAGE;
+    }
+    any = wider(any, e);
+    if (e->target) target = wider(target, e);
+    if (e->writes) written = wider(written, e);
+  }
+  return MXG_OK;
+}
+
+static mxg_status check_overlaps(const mxg_exec *exec, mxg_error *err) {
+  const mxg_plan *plan = exec->view.plan;
+  size_t count = 0;
+  extent *all = mxg_alloc((size_t)plan->array_count * 2 * sizeof *all);
+  if (!all) return mxg_fail_nomem(err);
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (!exec->bound[i]) continue;
+    bool target = a->side == MXG_TARGET, writes = target && !exec->kept[i];
+    const mxg_place *place = &exec->places[i];
+    all[count++] = (extent){place->data, place->data + mxg_array_data_bytes(plan, a), i, target, writes};
+    if (place->scale)
+      all[count++] = (extent){place->scale, place->scale + mxg_array_scale_bytes(plan, a), i, target, writes};
+  }
+  if (count > 1) qsort(all, count, sizeof *all, by_begin);
+  mxg_status status = check_sorted(exec, all, count, err);
+  mxg_free(all);
+  return status;
+}
+
+mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
+  MXG_TRY(check_all_bound(exec, err));
+  find_kept(exec);
+  MXG_TRY(check_overlaps(exec, err));
+  return exec->table->run(exec->state, err);
+}

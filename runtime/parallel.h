@@ -1,0 +1,21 @@
+/* parallel.h -- worker threads that many callers share fairly: each caller's job is cut into parts, and workers take
+*one
+** part of every waiting job in turn. */
+#ifndef MXG_PARALLEL_H
+#define MXG_PARALLEL_H
+
+#include "mxrt.h"
+
+typedef struct mxg_pool mxg_pool;
+
+/* `threads` workers; 0: one a core. Where threads cannot be started, callers do their jobs themselves. */
+mxg_status mxg_pool_create(mxg_pool **out, unsigned threads, mxg_error *err);
+void mxg_pool_free(mxg_pool *pool);              /* no job is running */
+unsigned mxg_pool_threads(const mxg_pool *pool); /* at least 1 */
+
+/* Calls part(user, i) once for each i < parts, from any worker, and returns when all have returned. What the caller
+*wrote
+** before is seen by the parts, what they wrote by the caller after. Many threads may call it at a time. */
+void mxg_pool_run(mxg_pool *pool, void (*part)(void *user, uint64_t i), void *user, uint64_t parts);
+
+#endif

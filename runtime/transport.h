@@ -1,0 +1,36 @@
+/* transport.h -- inside of libmxrt: an executor as transports see it, and the table of functions that a transport is.
+**
+** exec.c owns names, places and every check of what the caller gives; a transport gets a plan that was checked, memory
+** that fits it, and moves the bytes. */
+#ifndef MXG_TRANSPORT_H
+#define MXG_TRANSPORT_H
+
+#include "launch.h"
+#include "mxrt.h"
+#include "plan.h"
+
+/* What exec.c knows, complete when a transport's run is called. Transports change nothing in it. */
+typedef struct mxg_exec_view {
+  const mxg_bundle *bundle;
+  const mxg_plan *plan;
+  mxg_exec_options options;
+  const uint32_t *ranks; /* the ranks of this process, ascending */
+  uint32_t rank_count;
+  const mxg_place *places; /* one an array; 0 where nothing is bound, and for scratch */
+  const bool *kept;        /* one an array: a target that is its source's memory already; its pieces are not moved */
+} mxg_exec_view;
+
+typedef struct mxg_transport_table {
+  const char *name; /* "host" */
+  /* Looks for what the transport needs. `view` lives longer than *state, and its places are not yet bound. */
+  mxg_status (*open)(void **state, const mxg_exec_view *view, mxg_error *err);
+  /* One array was bound: registers memory, for example. NULL: nothing to do. */
+  mxg_status (*bind)(void *state, uint32_t array, mxg_error *err);
+  /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
+  mxg_status (*run)(void *state, mxg_error *err);
+  void (*close)(void *state); /* NULL is fine */
+} mxg_transport_table;
+
+extern const mxg_transport_table mxg_transport_host;
+
+#endif
