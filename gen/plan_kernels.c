@@ -117,7 +117,7 @@ static mxg_kernel kernel_of(const mxg_planner *planner, const mxg_piece *piece, 
   mxg_family family = mxg_piece_family(&src, &dst, piece, segments);
   if (wire) src = mxg_wire_encoding(&src);
   if (piece->phase == 0 && dst.scale == MX_SCALE_AMAX) dst = (mxg_encoding){.elem = MX_FP32}; /* to its writers plain */
-  bool chooses = family != MXG_MOVE && family != MXG_DEQUANTIZE && family != MXG_AMAX;
+  bool chooses = family != MXG_MOVE && family != MXG_DEQUANTIZE; /* AMAX too: whether a NaN counts */
   mxg_kernel kernel = {.family = (uint8_t)family, .cols = piece->cols, .threads = class_threads};
   kernel.src = as_read(src);
   kernel.dst = chooses ? dst : as_read(dst);

@@ -399,6 +399,7 @@ static mxg_status push_scratch(maker *make, const mxg_piece *raw, const mxg_piec
   mxg_encoding encoding = {.elem = MX_FP32};
   if (whole) {
     encoding.scale = MX_SCALE_AMAX;
+    encoding.nan = encoding_of(planner, target)->nan;
     encoding.block_rows = encoding.block_cols = MX_WHOLE;
   }
   mxg_array scratch = {.tensor = dst->tensor,

@@ -201,12 +201,13 @@ static void blocks_that_no_piece_covers_go_through_scratch(void **state) {
   plan = build(&f, &arena);
   assert_int_equal(plan->ranks[0].scratches, 0);
   assert_int_equal(plan->piece_count, 4);
-  target.format.plane[0] =
-      (mxg_encoding){.elem = MX_E4M3, .scale = MX_SCALE_FP32, .block_rows = MX_WHOLE, .block_cols = MX_WHOLE};
+  target.format.plane[0] = (mxg_encoding){
+      .elem = MX_E4M3, .scale = MX_SCALE_FP32, .nan = MX_NAN_ELEMENT, .block_rows = MX_WHOLE, .block_cols = MX_WHOLE};
   fixture_make(&f, 2, 1, (const uint64_t[]){256, 0}, 64, 0, 0, &source, &target);
   plan = build(&f, &arena);
   assert_int_equal(plan->piece_count, 6); /* four into scratch, the maximum, the conversion */
   assert_int_equal(plan->kernels[plan->pieces[4].kernel].family, MXG_AMAX);
+  assert_int_equal(plan->kernels[plan->pieces[4].kernel].dst.nan, MX_NAN_ELEMENT); /* the target's policy */
   assert_int_equal(plan->kernels[plan->pieces[5].kernel].family, MXG_QUANTIZE_WHOLE);
   mxg_arena_free(&arena);
 }
