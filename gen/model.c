@@ -100,8 +100,8 @@ static mxg_status find_stage_axis(mxg_side_model *side, const mxg_value *stages,
     if (side->stage_axis == MXG_NONE) continue;
     uint64_t size = side->meshes[m].axes[side->stage_axis].size;
     if (size != stages->item_count)
-      return mxg_fail_at(build->err, &stages->origin, 215, "stages: %u lists of patterns for %llu stages of axis '%s'",
-                         stages->item_count, (unsigned long long)size, name->as.text);
+      return mxg_fail_at(build->err, &stages->origin, 215, "stages: axis '%s' has %llu, and the patterns are of %u",
+                         name->as.text, (unsigned long long)size, stages->item_count);
     return check_stage_meshes(side, stages, build);
   }
   return mxg_fail_at(build->err, &name->origin, 212, "stages over '%.60s': the %s mesh has no such axis%s",

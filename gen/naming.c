@@ -118,8 +118,8 @@ static mxg_status take_template(const char **out, bool *has_expert, const mxg_va
     mxg_fail_at(build->err, &value->origin, 216, "names: '%.*s' in the template names nothing",
                 (int)(wrong[0] == '{' ? strcspn(wrong, "}") + 1 : 1), wrong);
     mxg_error_help(build->err,
-                   "{e} is the expert; the pattern '%.100s' has %u stars: {1} is what the first one matched",
-                   pattern->text, mxg_glob_stars(pattern->glob));
+                   "{e} is the expert; the pattern '%.100s' has %u star%s: {1} is what the first one matched",
+                   pattern->text, mxg_glob_stars(pattern->glob), mxg_glob_stars(pattern->glob) == 1 ? "" : "s");
     return MXG_ERR_INPUT;
   }
   if (*has_expert && tensor->ndim != 3) {
@@ -215,10 +215,9 @@ mxg_status mxg_naming_build(mxg_side_model *side, const mxg_value *names, const 
   side->scale_suffix = mxg_schema_text(names, "names", "scale");
   if (names) {
     const mxg_value *scale = mxg_value_get(names, "scale");
-    const char *why = unsafe_name(side->scale_suffix);
-    if (scale && (why || strpbrk(side->scale_suffix, "/\\{}")))
-      return mxg_fail_at(build->err, &scale->origin, 217, "names.scale: the suffix %s",
-                         why ? why : "has a '/', '\\', '{' or '}'");
+    const char *why =
+        strpbrk(side->scale_suffix, "/\\{}") ? "has a '/', '\\', '{' or '}'" : unsafe_name(side->scale_suffix);
+    if (scale && why) return mxg_fail_at(build->err, &scale->origin, 217, "names.scale: the suffix %s", why);
     MXG_TRY(name_tensors(namings, names, side->scale_suffix, held, build));
   }
   for (uint32_t t = 0; t < model->tensor_count; t++) { /* a tensor that is not held keeps its own name, unused */

@@ -1,6 +1,6 @@
 /* recipe.c -- Lua values to the tree of recipe.h with every place, and the functions behind mx.lua: constructors,
-*mx.param,
-** checks for helpers written in Lua. What tensors a recipe declares is declare.c. */
+ *mx.param,
+ ** checks for helpers written in Lua. What tensors a recipe declares is declare.c. */
 #include "recipe.h"
 
 #include "recipe_lua.h"
@@ -480,7 +480,7 @@ static void take(lua_State *L, void *user) {
   mxg_origin origin = {file->path, 0, 0, 0};
   check_defines(L);
   if (lua_type(L, -1) != LUA_TTABLE) {
-    mxg_fail_at(&box->error, &origin, 203, "the recipe returns %s, not a table",
+    mxg_fail_at(&box->error, &origin, 203, "the recipe returns %s%s, not a table", lua_isnil(L, -1) ? "" : "a ",
                 lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
     mxg_error_help(&box->error,
                    "end it with `return { version = 1, model = ..., source = { ... }, target = { ... } }`");

@@ -27,6 +27,20 @@ mxg_sandbox *mxg_sandbox_of(lua_State *L) {
 
 /* ---- caps ------------------------------------------------------------------------------------------------------- */
 
+static uint32_t chunk_file(const char *source);
+
+/* Remembers the recipe's line. Only looks at the stack: Lua is in the middle of something. */
+static void refuse(mxg_sandbox *box, bool *why) {
+  lua_Debug frame;
+  *why = true;
+  box->refused_file = MXG_NONE;
+  for (int level = 0; box->lua && box->refused_file == MXG_NONE && lua_getstack(box->lua, level, &frame); level++) {
+    lua_getinfo(box->lua, "Sl", &frame);
+    box->refused_file = chunk_file(frame.source);
+    box->refused_line = frame.currentline;
+  }
+}
+
 /* Lua passes a type tag, not a size, as `old_bytes` when there is no old block. */
 static void *capped_memory(void *user, void *old, size_t old_bytes, size_t bytes) {
   mxg_sandbox *box = user;
@@ -38,11 +52,11 @@ static void *capped_memory(void *user, void *old, size_t old_bytes, size_t bytes
     return NULL;
   }
   if (is_string && bytes > MXG_SANDBOX_STRING_BYTES) {
-    box->long_string = true;
+    refuse(box, &box->long_string);
     return NULL;
   }
   if (bytes > old_bytes && box->lua_bytes + (bytes - old_bytes) > MXG_SANDBOX_BYTES) {
-    box->out_of_cap = true;
+    refuse(box, &box->out_of_cap);
     return NULL;
   }
   void *fresh = mxg_resize(old, bytes);
@@ -229,6 +243,28 @@ static const char *read_text(lua_State *L, const char *path, const mxg_origin *o
   return text;
 }
 
+/* A parser's message names the token it stopped at, which the line may have several times. The one that is meant is the
+** first at which the text can end and give the same message. Leaves the error's column. */
+static void find_syntax_column(lua_State *L, const mxg_recipe_file *file, const char *name, const char *message) {
+  enum { most_tries = 16 };
+  mxg_error *err = &mxg_sandbox_of(L)->error;
+  const mxg_places *places = &file->places;
+  uint32_t first = 1;
+  while (first <= places->count && places->tokens[first].line < err->line) first++;
+  for (uint32_t i = first, tries = 0; i <= places->count && places->tokens[i].line == err->line; i++) {
+    const mxg_token *token = &places->tokens[i];
+    if (token->column < err->column || token->width != err->span) continue;
+    if (tries++ == most_tries) return;
+    int status = luaL_loadbufferx(L, file->text, token->start + token->bytes, name, "t");
+    bool same = status == LUA_ERRSYNTAX && strcmp(lua_tostring(L, -1), message) == 0;
+    lua_pop(L, 1);
+    if (!same) continue;
+    err->column = token->column;
+    err->span = token->width;
+    return;
+  }
+}
+
 /* Loads and runs a file; its value is left on the stack. */
 static int run_file(lua_State *L, const char *path, const char *real, const mxg_origin *origin) {
   mxg_sandbox *box = mxg_sandbox_of(L);
@@ -262,6 +298,7 @@ static int run_file(lua_State *L, const char *path, const char *real, const mxg_
   if (status == LUA_ERRMEM) return lua_error(L);
   if (status != LUA_OK) {
     take_message(box, 101, lua_tostring(L, -1), (mxg_call){.file = index});
+    if (status == LUA_ERRSYNTAX && box->error.column) find_syntax_column(L, file, name, lua_tostring(L, -1));
     return mxg_sandbox_raise(L);
   }
   mxg_sandbox_environment(L);
@@ -392,6 +429,7 @@ mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, 
   mxg_sandbox *box = mxg_arena_alloc(arena, 1, sizeof *box);
   if (!own_path || !box) return mxg_fail_nomem(err);
   *box = (mxg_sandbox){.arena = arena, .open_core = open_core, .take = take, .user = user, .arena_start = arena->total};
+  box->refused_file = MXG_NONE;
   box->options = options ? options : &none;
   box->define_used = mxg_arena_alloc(arena, box->options->define_count, sizeof *box->define_used);
   if (!box->define_used) return mxg_fail_nomem(err);
@@ -407,13 +445,13 @@ mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, 
   lua_close(L);
   if (list_files(box, files) != MXG_OK) return mxg_fail_nomem(err);
   if (status == LUA_OK) return MXG_OK;
-  if (!box->failed && box->long_string) {
-    mxg_fail(&box->error, MXG_ERR_INPUT, 103, "a string of the recipe is longer than %d KiB",
-             (int)(MXG_SANDBOX_STRING_BYTES >> 10));
-    mxg_error_place(&box->error, own_path, 0, 0, 0);
-  } else if (!box->failed && box->out_of_cap) {
-    mxg_fail(&box->error, MXG_ERR_INPUT, 103, "the recipe needs more than %d MiB", (int)(MXG_SANDBOX_BYTES >> 20));
-    mxg_error_place(&box->error, own_path, 0, 0, 0);
+  if (!box->failed && status == LUA_ERRMEM && (box->long_string || box->out_of_cap)) {
+    bool found = box->refused_file != MXG_NONE;
+    mxg_fail(&box->error, MXG_ERR_INPUT, 103,
+             box->long_string ? "a text of the recipe is longer than %d KiB" : "the recipe needs more than %d MiB",
+             box->long_string ? (int)(MXG_SANDBOX_STRING_BYTES >> 10) : (int)(MXG_SANDBOX_BYTES >> 20));
+    mxg_error_place(&box->error, found ? box->files[box->refused_file].path : own_path, found ? box->refused_line : 0,
+                    0, 0);
   } else if (!box->failed && status == LUA_ERRMEM) {
     mxg_fail_nomem(&box->error);
   } else if (!box->failed) {

@@ -1,7 +1,7 @@
 /* sandbox.h -- runs a recipe's Lua text where it can neither hang, nor read or write anything, nor differ between two
 ** runs: an allow-list of functions, one memory cap, one instruction cap. Knows nothing of what recipes say: recipe.c
 ** brings the functions behind mx.lua. Functions that take a lua_State may leave by a Lua error and hold no C resource.
- */
+*/
 #ifndef MXG_SANDBOX_H
 #define MXG_SANDBOX_H
 
@@ -48,6 +48,8 @@ typedef struct mxg_sandbox {
   uint64_t steps;
   struct timespec began;
   bool out_of_cap, long_string, failed;
+  uint32_t refused_file; /* where the first refused allocation was; MXG_NONE */
+  int refused_line;
   mxg_error error; /* set when failed */
   int (*open_core)(lua_State *L);
   void (*take)(lua_State *L, void *user);
@@ -55,8 +57,8 @@ typedef struct mxg_sandbox {
 } mxg_sandbox;
 
 /* Runs the recipe at `path`. `open_core` pushes the table that mx.lua gets as its only argument; `take` is called with
-*the
-** recipe's value on top of the stack. Both run protected. `files` gets what was read, even on failure. */
+ *the
+ ** recipe's value on top of the stack. Both run protected. `files` gets what was read, even on failure. */
 mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, int (*open_core)(lua_State *L),
                            void (*take)(lua_State *L, void *user), void *user, mxg_files *files, mxg_arena *arena,
                            mxg_error *err);

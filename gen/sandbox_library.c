@@ -1,6 +1,6 @@
 /* sandbox_library.c -- the allow-list: every function a recipe can reach, and what it says about those it cannot.
 ** Nothing here runs long inside one call: sorting and sorted pairs are Lua (prelude.lua), so instructions are counted.
- */
+*/
 #include "sandbox_library.h"
 
 #include "sandbox.h"
@@ -87,6 +87,21 @@ static int read_only(lua_State *L) {
 
 /* ---- read-only views -------------------------------------------------------------------------------------------- */
 
+/* string.find and its like: what Lua has, or what nobody has. */
+static int fail_member(lua_State *L, const char *library, const char *name, const char *near) {
+  static const char *const have[][2] = {{"string", "byte, char, format, len, lower, sub and upper"},
+                                        {"table", "concat, sort and unpack; `t[#t + 1] = value` appends"},
+                                        {"math", "abs, ceil, floor, fmod, max, min, tointeger, type and ult"}};
+  mxg_sandbox *box = mxg_sandbox_of(L);
+  mxg_origin origin = word_at_call(L, name);
+  if (origin.file == NULL) origin.file = box->files[0].path;
+  mxg_fail(&box->error, MXG_ERR_INPUT, 105, "%s.%.64s: recipes cannot call it%s", library, name, near);
+  mxg_error_place(&box->error, origin.file, origin.line, origin.column, origin.span);
+  for (size_t i = 0; i < sizeof have / sizeof *have; i++)
+    if (strcmp(have[i][0], library) == 0) mxg_error_help(&box->error, "%s has %s", library, have[i][1]);
+  return mxg_sandbox_raise(L);
+}
+
 static int frozen_member(lua_State *L) {
   if (lua_type(L, 2) == LUA_TSTRING) {
     lua_pushvalue(L, 2);
@@ -100,8 +115,8 @@ static int frozen_member(lua_State *L) {
     if (lua_type(L, -2) == LUA_TSTRING) mxg_suggest_offer(&suggest, lua_tostring(L, -2));
   char room[100];
   mxg_origin origin = word_at_call(L, key);
-  return mxg_sandbox_fail(L, &origin, of_mx ? 221 : 105,
-                          of_mx ? "%s has no '%.64s'%s" : "%s.%.64s: recipes cannot call it%s", label, key,
+  if (!of_mx) return fail_member(L, label, key, mxg_suggest_text(&suggest, room, sizeof room));
+  return mxg_sandbox_fail(L, &origin, 221, "%s has no '%.64s'%s", label, key,
                           mxg_suggest_text(&suggest, room, sizeof room));
 }
 

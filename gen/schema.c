@@ -175,8 +175,10 @@ static mxg_status wrong_type(const place *at, const mxg_value *value, const char
 
 static mxg_status check_int(const place *at, const mxg_value *value, mxg_error *err) {
   const mxg_schema_key *row = at->row;
+  if (value->kind == MXG_VALUE_REAL && value->as.real != value->as.real) /* its sign differs between machines */
+    return mxg_fail_at(err, &value->origin, 203, "%s: expected an integer, got not-a-number", at->name);
   if (value->kind == MXG_VALUE_REAL)
-    return mxg_fail_at(err, &value->origin, 203, "%s: expected an integer, got %.17g", at->name, value->as.real);
+    return mxg_fail_at(err, &value->origin, 203, "%s: expected an integer, got %.15g", at->name, value->as.real);
   if (value->kind != MXG_VALUE_INT) return wrong_type(at, value, "an integer", err);
   if (value->as.integer >= row->least && value->as.integer <= row->most) return MXG_OK;
   if (row->least == row->most)
@@ -346,8 +348,11 @@ static mxg_status unknown_key(const mxg_field *field, const char *entity, mxg_er
   }
   mxg_fail_at(err, &field->origin, 201, "%s: unknown key '%.60s'%s", entity, field->key,
               mxg_suggest_text(&suggest, near, sizeof near));
+  const mxg_schema_key *items = mxg_schema_find(entity, "");
   if (known[0])
     mxg_error_help(err, "%s has the keys %s", entity, known);
+  else if (items)
+    mxg_error_help(err, "%s is a list: %s", entity, items->help);
   else
     mxg_error_help(err, "%s takes no keys", entity);
   return MXG_ERR_INPUT;

@@ -11,7 +11,8 @@ mxg_suggest mxg_suggest_begin(const char *word) { return (mxg_suggest){.word = w
 void mxg_suggest_offer(mxg_suggest *suggest, const char *known) {
   size_t distance = mxg_edit_distance(suggest->word, known), bytes = strlen(suggest->word);
   size_t most = bytes / 3 > 1 ? bytes / 3 : 1;
-  if (distance > most || (suggest->best && distance >= suggest->distance)) return;
+  if (distance > most || (suggest->best && distance > suggest->distance)) return;
+  if (suggest->best && distance == suggest->distance && strcmp(known, suggest->best) >= 0) return;
   suggest->best = known;
   suggest->distance = distance;
 }

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Begin with a word, offer the known words, then ask: `best` is the first nearest one within max(1, length / 3)
-** edits, or NULL. Offered strings are borrowed. */
+/* Begin with a word, offer the known words, then ask: `best` is the nearest one within max(1, length / 3) edits,
+** of equals the first in the alphabet (in whatever order they were offered), or NULL. Offered strings are borrowed. */
 typedef struct mxg_suggest {
   const char *word, *best;
   size_t distance;

@@ -1,0 +1,45 @@
+-- model:  Llama 3 8B.
+-- ranks:  the same 2 on both sides, the same layout: nothing travels between ranks.
+-- intent: reconcile. A trainer that holds every linear layer in MXFP8 is told that the first and the last layers stay in
+--         high precision: those modules become BF16 in place, the rest stays as it is, byte for byte.
+local mx = require "mx"
+
+local L, keep = mx.param("layers", 32), mx.param("keep", 1)    -- keep: layers at each end that become BF16
+local H, F, V, D = 4096, 14336, 128256, 128
+
+local m = mx.model "llama3_8b"
+m:tensor("embed", { V, H }):pad_rows(128)
+for i = 0, L - 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("attn.norm", { H })
+  b:fused("attn.qkv", { { "q", 32 * D }, { "k", 8 * D }, { "v", 8 * D } }, H):interleave(8)
+  b:tensor("attn.out", { H, 32 * D })
+  b:tensor("mlp.norm", { H })
+  b:fused("mlp.gate_up", { { "gate", F }, { "up", F } }, H)
+  b:tensor("mlp.down", { H, F })
+end
+m:tensor("norm", { H })
+m:tensor("head", { V, H }):pad_rows(128)
+
+local forced = {}
+for i = 0, L - 1 do
+  if i < keep or i >= L - keep then forced[#forced + 1] = ("layers.%d.**"):format(i) end
+end
+
+local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()
+local mesh = mx.mesh { { "tp", 2 } }
+local layout = {
+  mx.rule(mx.whole(), "**norm"),
+  mx.rule(mx.split { col = "tp" }, "**.attn.out", "**.mlp.down"),
+  mx.rule(mx.split { row = "tp" }, "**"),
+}
+
+return {
+  version = 1, name = "llama3_8b_reconcile_tp2", model = m,
+  source = { mesh = mesh, layout = layout, format = { mx.rule(bf16, "embed", "head", "**norm"), mx.rule(fp8, "layers.**") } },
+  target = {
+    mesh = mesh, layout = layout,
+    format = { mx.rule(bf16, "embed", "head", "**norm", table.unpack(forced)), mx.rule(fp8, "layers.**") },
+  },
+  schedule = { bucket = "512MiB", slots = 2, staging = "2GiB" },
+}

@@ -1,0 +1,45 @@
+-- model:  Llama 3 8B (32 layers, hidden 4096, ffn 14336, 32 query heads in 8 groups of 128 rows, vocabulary 128256).
+-- ranks:  source and target the same 8, tensor parallel to whole tensors.
+-- intent: MXFP8 weights of a trainer become BF16 tensors under Hugging Face names on every rank. The first and the last
+--         layer, the embedding and the head are kept in BF16.
+local mx = require "mx"
+
+local L = mx.param("layers", 32)
+local H, F, V, D = 4096, 14336, 128256, 128
+
+local m = mx.model "llama3_8b"
+m:tensor("embed", { V, H }):pad_rows(128)
+for i = 0, L - 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("attn.norm", { H })
+  b:fused("attn.qkv", { { "q", 32 * D }, { "k", 8 * D }, { "v", 8 * D } }, H):interleave(8)
+  b:tensor("attn.out", { H, 32 * D })
+  b:tensor("mlp.norm", { H })
+  b:fused("mlp.gate_up", { { "gate", F }, { "up", F } }, H)
+  b:tensor("mlp.down", { H, F })
+end
+m:tensor("norm", { H })
+m:tensor("head", { V, H }):pad_rows(128)
+
+local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()
+local ends = L > 2 and ("layers.{0,%d}.**"):format(L - 1) or "layers.0.**"
+
+return {
+  version = 1, name = "llama3_8b_tp8", model = m,
+  source = {
+    mesh   = mx.mesh { { "tp", 8 } },
+    format = { mx.rule(bf16, "embed", "head", "**norm", ends), mx.rule(fp8, "layers.**") },
+    layout = {
+      mx.rule(mx.whole(), "**norm"),
+      mx.rule(mx.split { col = "tp" }, "**.attn.out", "**.mlp.down"),
+      mx.rule(mx.split { row = "tp" }, "**"),
+    },
+  },
+  target = {
+    mesh   = mx.mesh { { "copy", 8 } },
+    format = { mx.rule(bf16, "**") },
+    layout = { mx.rule(mx.whole(), "**") },
+    names  = mx.hf.llama(),
+  },
+  schedule = { bucket = "512MiB", slots = 2, staging = "2GiB" },
+}

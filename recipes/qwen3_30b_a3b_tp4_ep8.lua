@@ -1,0 +1,49 @@
+-- model:  Qwen3-30B-A3B (48 layers, hidden 2048, 128 experts of 768, 32 query heads in 4 groups of 128 rows, vocabulary 151936).
+-- ranks:  source 8 (tp 4, dp 2; ep 8, etp 1), target the same 8, whole tensors spread over them: each rank keeps all.
+-- intent: MXFP8 weights of a trainer become BF16 tensors under Hugging Face names. Dense weights are read from the nearer
+--         of their two copies.
+local mx = require "mx"
+
+local L = mx.param("layers", 48)
+local H, FE, E, V, D = 2048, 768, 128, 151936, 128
+local HEADS, GROUPS = 32, 4
+
+local m = mx.model "qwen3_30b_a3b"
+m:tensor("embed", { V, H }):pad_rows(128)
+for i = 0, L - 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("attn.norm", { H })
+  b:fused("attn.qkv", { { "q", HEADS * D }, { "k", GROUPS * D }, { "v", GROUPS * D } }, H):interleave(GROUPS)
+  b:tensor("attn.q_norm", { D })
+  b:tensor("attn.k_norm", { D })
+  b:tensor("attn.out", { H, HEADS * D })
+  b:tensor("mlp.norm", { H })
+  b:tensor("moe.router", { E, H })
+  b:fused("moe.experts.gate_up", { { "gate", FE }, { "up", FE } }, H, E)
+  b:tensor("moe.experts.down", { E, H, FE })
+end
+m:tensor("norm", { H })
+m:tensor("head", { V, H }):pad_rows(128)
+
+local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()
+
+return {
+  version = 1, name = "qwen3_30b_a3b_tp4_ep8", model = m,
+  source = {
+    mesh   = mx.megatron { tp = 4, ep = 8, etp = 1, world = 8 },
+    format = { mx.rule(bf16, "embed", "head", "**norm", "**.router"), mx.rule(fp8, "layers.**") },
+    layout = {
+      mx.rule(mx.whole(), "**norm", "**.router"),
+      mx.rule(mx.split { expert = "ep" }, "**.experts.*"),
+      mx.rule(mx.split { col = "tp" }, "**.attn.out"),
+      mx.rule(mx.split { row = "tp" }, "**"),
+    },
+  },
+  target = {
+    mesh   = mx.mesh { { "copy", 8 } },
+    format = { mx.rule(bf16, "**") },
+    layout = { mx.rule(mx.whole(), "**") },
+    names  = mx.hf.qwen3_moe(),
+  },
+  schedule = { bucket = "512MiB", slots = 2, staging = "2GiB", node = 8 },
+}

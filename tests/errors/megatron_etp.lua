@@ -1,0 +1,27 @@
+-- MX0204 at 18:47, 2 wide: megatron.ep: 128 ranks are not a multiple of pp * ep * etp = 1024
+-- help: etp is tp unless given; write `etp = 1` for experts that are not split by rows or columns
+local mx = require "mx"
+local m = mx.model "bad"
+m:tensor("embed", { 256, 64 })
+for i = 0, 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("norm", { 64 })
+  b:fused("qkv", { { "q", 128 }, { "k", 64 }, { "v", 64 } }, 64):interleave(2)
+  b:tensor("down", { 64, 96 })
+end
+local fp8 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }
+local bf16 = mx.bf16()
+local whole = { mx.rule(mx.whole(), "**") }
+return {
+  version = 1, model = m,
+  source = {
+    mesh = mx.megatron { tp = 8, pp = 4, ep = 32, world = 128 },
+    format = { mx.rule(bf16, "**norm", "embed"), mx.rule(fp8, "**") },
+    layout = whole,
+  },
+  target = {
+    mesh = mx.mesh { { "tp", 2 } },
+    format = { mx.rule(bf16, "**") },
+    layout = whole,
+  },
+}

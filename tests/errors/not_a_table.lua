@@ -1,0 +1,15 @@
+-- MX0203 at 0:0, 0 wide: the recipe returns a number, not a table
+-- help: end it with `return { version = 1, model = ..., source = { ... }, target = { ... } }`
+local mx = require "mx"
+local m = mx.model "bad"
+m:tensor("embed", { 256, 64 })
+for i = 0, 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("norm", { 64 })
+  b:fused("qkv", { { "q", 128 }, { "k", 64 }, { "v", 64 } }, 64):interleave(2)
+  b:tensor("down", { 64, 96 })
+end
+local fp8 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }
+local bf16 = mx.bf16()
+local whole = { mx.rule(mx.whole(), "**") }
+return 7

@@ -1,0 +1,1 @@
+return include "parts/cycle_b.lua"

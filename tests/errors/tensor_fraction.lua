@@ -1,0 +1,27 @@
+-- MX0210 at 14:20, 5 wide: tensor 'half': rows: 3.5 is not an integer
+local mx = require "mx"
+local m = mx.model "bad"
+m:tensor("embed", { 256, 64 })
+for i = 0, 1 do
+  local b = m:scope("layers.%d", i)
+  b:tensor("norm", { 64 })
+  b:fused("qkv", { { "q", 128 }, { "k", 64 }, { "v", 64 } }, 64):interleave(2)
+  b:tensor("down", { 64, 96 })
+end
+local fp8 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }
+local bf16 = mx.bf16()
+local whole = { mx.rule(mx.whole(), "**") }
+m:tensor("half", { 7 / 2, 4 })
+return {
+  version = 1, model = m,
+  source = {
+    mesh = mx.mesh { { "tp", 2 } },
+    format = { mx.rule(bf16, "**norm", "embed"), mx.rule(fp8, "**") },
+    layout = whole,
+  },
+  target = {
+    mesh = mx.mesh { { "tp", 2 } },
+    format = { mx.rule(bf16, "**") },
+    layout = whole,
+  },
+}
