@@ -151,7 +151,7 @@ static int tensor(lua_State *L) {
   return add_tensor(L, on->declared, &t, &name_origin);
 }
 
-/* m:fused(name, { { "q", rows }, ... }, cols [, experts]) */
+/* m:fused(name, { { "q", rows }, ... }, cols [, experts]); without cols: a vector, the biases of q, k and v. */
 static int fused(lua_State *L) {
   mxg_handle *on = self(L, "fused");
   mxg_call_site site = mxg_call_site_of(L, 2);
@@ -166,7 +166,9 @@ static int fused(lua_State *L) {
                             "fused '%s': expected parts such as { { \"gate\", rows }, { \"up\", rows } }", t.name);
   char what[MXG_NAME_BYTES + 40];
   snprintf(what, sizeof what, "fused '%s': cols", t.name);
-  t.cols = take_count(L, 4, &cols_origin, what, MOST_COLS);
+  bool vector = lua_isnil(L, 4) && lua_isnil(L, 5);
+  t.ndim = vector ? 1 : 2;
+  t.cols = vector ? 1 : take_count(L, 4, &cols_origin, what, MOST_COLS);
   if (!lua_isnil(L, 5)) {
     snprintf(what, sizeof what, "fused '%s': experts", t.name);
     t.experts = take_count(L, 5, &experts_origin, what, MOST_EXPERTS);

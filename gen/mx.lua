@@ -12,7 +12,7 @@ mx.param = core.param
 
 -- mx.model(name): the tensors. Methods of a model and of its scopes:
 --   :tensor(name, { n } | { rows, cols } | { experts, rows, cols })
---   :fused(name, { { "q", rows }, { "k", rows }, ... }, cols [, experts])
+--   :fused(name, { { "q", rows }, { "k", rows }, ... }, cols [, experts])   a vector without cols
 --   :tied(name, other)           the same shape, and the other's values
 --   :scope(format, ...)          names below are joined with "."
 -- and of a tensor, each returning it:

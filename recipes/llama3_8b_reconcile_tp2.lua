@@ -23,7 +23,7 @@ m:tensor("head", { V, H }):pad_rows(128)
 
 local forced = {}
 for i = 0, L - 1 do
-  if i < keep or i >= L - keep then forced[#forced + 1] = ("layers.%d.**"):format(i) end
+  if i < keep or i >= math.max(L - keep, keep + 1) then forced[#forced + 1] = ("layers.%d.**"):format(i) end
 end
 
 local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()

@@ -22,7 +22,7 @@ m:tensor("norm", { H })
 m:tensor("head", { V, H }):pad_rows(128)
 
 local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()
-local ends = L > 2 and ("layers.{0,%d}.**"):format(L - 1) or "layers.0.**"
+local ends = L > 2 and ("layers.{0,%d}.**"):format(L - 1) or "layers.0.**"    -- a cut model keeps a layer in MXFP8
 
 return {
   version = 1, name = "llama3_8b_tp2", model = m,
