@@ -1,9 +1,9 @@
 /* move.c -- see move.h. */
 #include "move.h"
 
-#include "../runtime/checksum.h"
-#include "../runtime/error.h"
-#include "../runtime/memory.h"
+#include "../../runtime/checksum.h"
+#include "../../runtime/error.h"
+#include "../../runtime/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

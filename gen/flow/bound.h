@@ -20,7 +20,7 @@
 #ifndef MXG_BOUND_H
 #define MXG_BOUND_H
 
-#include "../runtime/plan.h"
+#include "../../runtime/plan.h"
 
 /* The scale for a block whose largest magnitude is A. */
 double mxg_bound_scale(const mxg_encoding *encoding, double largest);
