@@ -114,8 +114,7 @@ static mxg_status shard_random(mxg_transfer *t, mxg_error *err) {
   if (n < 0 || n >= path_room) return mxg_fail(err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
   MXG_TRY(mxg_original_model(&model, t->model, MXG_SOURCE, NULL, &t->arena, err));
   MXG_TRY(mxg_temp_create(&temp, place, err));
-  mxg_status status =
-      mxg_original_write(model, t->seed, mxg_temp_path(temp), t->threads, t->progress, t->user, err);
+  mxg_status status = mxg_original_write(model, t->seed, mxg_temp_path(temp), t->threads, t->progress, t->user, err);
   if (status == MXG_OK) status = shard_folder(t, mxg_temp_path(temp), err);
   if (status == MXG_OK && t->keep_original) return mxg_temp_merge(temp, err);
   mxg_temp_remove(temp);
@@ -176,7 +175,8 @@ static mxg_status choose_ranks(mxg_transfer *t, mxg_error *err) {
   return MXG_OK;
 }
 
-static mxg_status run_from(mxg_transfer *t, const mxg_bundle *bundle, const mxg_checkpoint *checkpoint, mxg_error *err) {
+static mxg_status run_from(mxg_transfer *t, const mxg_bundle *bundle, const mxg_checkpoint *checkpoint,
+                           mxg_error *err) {
   MXG_TRY(audit_source(t, t->model, checkpoint, err));
   return move_into_place(t, bundle, checkpoint, err);
 }

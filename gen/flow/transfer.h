@@ -1,5 +1,7 @@
-/* transfer.h -- the flows that move real weights: shard (an original to the source side's rank files) and run (the source
-** side's rank files to the target side's). Each audits the headers first, works in a folder beside the result, and moves
+/* transfer.h -- the flows that move real weights: shard (an original to the source side's rank files) and run (the
+*source
+** side's rank files to the target side's). Each audits the headers first, works in a folder beside the result, and
+*moves
 ** the result to its place when all of it is written. */
 #ifndef MXG_TRANSFER_H
 #define MXG_TRANSFER_H
@@ -18,7 +20,7 @@ typedef struct mxg_transfer {
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes);
   void *user;
   /* in, shard */
-  bool random;               /* make the original from `seed` instead of `from` */
+  bool random; /* make the original from `seed` instead of `from` */
   uint64_t seed;
   const char *keep_original; /* folder for it; NULL: it goes when done */
   /* in, run */
