@@ -80,6 +80,13 @@ static uint64_t written_rows(const mxg_shard *shard) {
   return rows;
 }
 
+/* All rows, columns and experts of what the array's name stands for. */
+static bool is_whole(const mxg_tensor *tensor, const mxg_shard *shard, bool experts_apart) {
+  uint64_t rows = shard->part == MXG_NONE ? tensor->rows : tensor->parts[shard->part].rows;
+  return written_rows(shard) == rows && shard->cols == tensor->cols &&
+         (experts_apart || shard->experts == tensor->experts);
+}
+
 static mxg_status add_arrays(mxg_planner *planner, mxg_side which, uint32_t tensor, uint32_t rank, name_table *names,
                              uint32_t tensor_name) {
   const mxg_side_model *side = &planner->model->side[which];
@@ -103,6 +110,7 @@ static mxg_status add_arrays(mxg_planner *planner, mxg_side which, uint32_t tens
                                              : model_tensor->ndim == 3 && !side->namings[tensor].experts_apart ? 3
                                                                                                                : 2),
                            .e8m0_dtype = format->e8m0_dtype,
+                           .whole = is_whole(model_tensor, shard, side->namings[tensor].experts_apart),
                            .matrices = shard->experts,
                            .rows = vector ? 1 : shard->stored_rows,
                            .cols = vector ? shard->stored_rows : shard->cols};

@@ -59,6 +59,14 @@ typedef struct mxg_verb {
 extern const mxg_verb *const mxg_verbs[]; /* ends with NULL */
 
 #define MXG_VERB(name) extern const mxg_verb mxg_verb_##name
+MXG_VERB(generate);
+MXG_VERB(check);
+MXG_VERB(plan);
+MXG_VERB(explain);
+MXG_VERB(shard);
+MXG_VERB(run);
+MXG_VERB(verify);
+MXG_VERB(show);
 MXG_VERB(doctor);
 #undef MXG_VERB
 

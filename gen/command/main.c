@@ -1,6 +1,7 @@
 /* main.c -- the mxgen command: finds the verb, runs it, shows a failure, gives the exit code. Owns standard streams and
 ** signals; everything else is in cmd_<verb>.c and below. */
 #include "../../runtime/memory.h"
+#include "../../runtime/temporary.h"
 #include "../nearest.h"
 #include "../temp.h"
 #include "options.h"
@@ -15,7 +16,9 @@
 #include <string.h>
 #include <unistd.h>
 
-const mxg_verb *const mxg_verbs[] = {&mxg_verb_doctor, NULL};
+const mxg_verb *const mxg_verbs[] = {
+    &mxg_verb_generate, &mxg_verb_check,  &mxg_verb_plan, &mxg_verb_explain, &mxg_verb_shard,
+    &mxg_verb_run,      &mxg_verb_verify, &mxg_verb_show, &mxg_verb_doctor,  NULL};
 
 int mxg_exit_code(const mxg_error *err) {
   switch (err->status) {
@@ -117,6 +120,7 @@ static void *watch_signals(void *set) {
   while (sigwait(set, &number)) {
   }
   mxg_progress_clear();
+  mxg_temporaries_remove();
   mxg_temp_remove_all();
   _exit(128 + number);
 }

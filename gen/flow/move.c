@@ -24,7 +24,7 @@ typedef struct job {
   const mxg_plan *plan;
   place *places;           /* one an array */
   bool *needed;            /* one an array: a source of a wanted piece */
-  bool *wanted, *present;  /* one a rank: its target is written; it takes part */
+  bool *wanted;            /* one a rank: its target is written */
   mxg_st_writer **writers; /* one a rank */
   mxg_arena arena;
   mxg_error *err;
@@ -45,16 +45,14 @@ static mxg_status choose(job *j) {
   j->places = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->places);
   j->needed = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->needed);
   j->wanted = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->wanted);
-  j->present = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->present);
   j->writers = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->writers);
-  if (!j->places || !j->needed || !j->wanted || !j->present || !j->writers) return mxg_fail_nomem(j->err);
+  if (!j->places || !j->needed || !j->wanted || !j->writers) return mxg_fail_nomem(j->err);
   for (uint32_t r = 0; r < plan->rank_count; r++)
-    j->wanted[r] = j->present[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
+    j->wanted[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
   for (uint32_t i = 0; i < plan->piece_count; i++) {
     const mxg_array *src = &plan->arrays[plan->pieces[i].src], *dst = &plan->arrays[plan->pieces[i].dst];
     if (!j->wanted[dst->rank] || src->side != MXG_SOURCE) continue;
     j->needed[plan->pieces[i].src] = true;
-    j->present[src->rank] = true;
   }
   return MXG_OK;
 }
@@ -237,7 +235,7 @@ static mxg_status run_schedule(job *j) {
   uint32_t *ranks = mxg_arena_alloc(&j->arena, j->plan->rank_count, sizeof *ranks);
   if (!ranks) return mxg_fail_nomem(j->err);
   for (uint32_t r = 0; r < j->plan->rank_count; r++)
-    if (j->present[r]) ranks[count++] = r;
+    if (j->wanted[r]) ranks[count++] = r;
   mxg_exec_options options = MXG_EXEC_INIT;
   options.ranks = ranks;
   options.rank_count = count;

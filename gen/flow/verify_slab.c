@@ -232,8 +232,8 @@ static bool first_make(first_stages *first, const slab *s) {
 }
 
 /* How far the source side may be from magnitude x at (row, col of the slab); infinite where it is not bounded, NaN
-*where
-** it must be NaN (of two planes only one may be read, so that then there is no bound). */
+ *where
+ ** it must be NaN (of two planes only one may be read, so that then there is no bound). */
 static double first_error(const first_stages *first, uint64_t row, uint64_t col, double x) {
   double worst = 0;
   for (uint32_t p = 0; p < first->count; p++) {
