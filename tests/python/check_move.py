@@ -4,7 +4,7 @@
 It shares no code with the project: its own safetensors reader, numpy for the layout, ml_dtypes for the floats, and the
 scale rules written from their definitions (powers of two by frexp in double precision), not from bit tricks.
 
-    check_move.py --spec SPEC.json --original DIR --source DIR --target DIR [--layers N]
+    check_move.py --spec SPEC.json --original DIR --source DIR --target DIR [--layers N [--high-layers I,J,...]]
 
   original   a Hugging Face folder in high precision: what was sharded
   source     rank-00000.safetensors ...: must be the exact quantisation of the exact slices of the original
@@ -12,13 +12,14 @@ scale rules written from their definitions (powers of two by frexp in double pre
              the original's names (or the same quantised bytes, where the target keeps the format)
 
 Every tensor that must be there is there, none that must not be; every element of every target tensor comes from a
-source element; replicas agree; padding is zero. Exit code 0: all equal. 1: a difference, which is printed. 2: bad usage.
+source element; replicas agree; padding is zero. Exit code 0: all equal. 1: a difference, which is printed. 2: usage.
 Needs numpy and ml_dtypes (pip install numpy ml_dtypes).
 
 The spec is written by hand, from the recipe's text, so that a wrong reading of a recipe is seen too. Keys:
 
   name            for the report
   layers          {L} in names runs over 0 .. layers-1; --layers overrides it
+  high_layers     optional: the layers whose quantised tensors are kept in `high_format`; --high-layers overrides it
   meshes          lists of [axis, size], outermost first, all with the same product: the source's ranks, row-major
   stage_axis      optional: the axis of the pipeline stages; stage_of_layer: list, or "even" (whole layers in order)
   quantise        {"elem": "e4m3"|"e5m2", "rule": "floor"|"rceil"|"ceil"|"even", "nan": "block"|"element",
@@ -279,8 +280,9 @@ def compare(got, want, dtype, what, place=None):
 
 
 class Spec:
-    def __init__(self, spec, layers=None):
+    def __init__(self, spec, layers=None, high_layers=None):
         self.spec = spec
+        self.high_layers = high_layers if high_layers is not None else spec.get("high_layers", [])
         self.layers = layers if layers is not None else spec.get("layers", 0)
         self.meshes = spec["meshes"]
         sizes = {math.prod(size for _, size in mesh) for mesh in self.meshes}
@@ -308,6 +310,8 @@ class Spec:
                 filled = dict(tensor, layer=layer)
                 filled["name"] = tensor["name"].replace("{L}", str(layer))
                 filled["parts"] = [part.replace("{L}", str(layer)) for part in tensor["parts"]]
+                if layer in self.high_layers and tensor["format"] == "mxfp8":
+                    filled["format"] = self.spec["high_format"]
                 yield filled
 
     def holds(self, rank, tensor):
@@ -465,8 +469,8 @@ class TargetTensor:
         for holder in holders:
             file = folder.files[holder]
             got, got_shape, _ = file.tensors[name]
-            need(got == dtype or (dtype == "U8" and got == "F8_E8M0"), "{}: '{}': {}, expected {}", file.path, name, got,
-                 dtype)
+            fits = got == dtype or (dtype == "U8" and got == "F8_E8M0")
+            need(fits, "{}: '{}': {}, expected {}", file.path, name, got, dtype)
             need(got_shape == shape, "{}: '{}': shape {}, expected {}", file.path, name, got_shape, shape)
             bits = file.bits(name)
             self.copies.append((file.path, bits[:, None] if bits.ndim == 1 else bits))
@@ -569,16 +573,17 @@ def main():
     parser.add_argument("--source", required=True)
     parser.add_argument("--target", required=True)
     parser.add_argument("--layers", type=int)
+    parser.add_argument("--high-layers", type=lambda text: [int(word) for word in text.split(",") if word])
     args = parser.parse_args()
     with open(args.spec, encoding="utf-8") as stream:
         spec = json.load(stream)
     try:
-        figures = check(Spec(spec, args.layers), args.original, args.source, args.target)
+        figures = check(Spec(spec, args.layers, args.high_layers), args.original, args.source, args.target)
     except Difference as difference:
         print(f"DIFFERENT {spec['name']}: {difference}")
         return 1
-    print("EQUAL {}: {ranks} rank files, {arrays} arrays, {source_bytes} bytes quantised exactly; {files} target files, "
-          "{tensors} tensors, {target_bytes} bytes moved exactly".format(spec["name"], **figures))
+    print("EQUAL {}: {ranks} rank files, {arrays} arrays, {source_bytes} bytes quantised exactly; {files} target "
+          "files, {tensors} tensors, {target_bytes} bytes moved exactly".format(spec["name"], **figures))
     return 0
 
 
