@@ -1,0 +1,441 @@
+/* driver.c -- see driver.h. Owns the table of the driver's functions and what a failure of theirs means; what is
+** launched, copied and waited for is the transports'. */
+#define _GNU_SOURCE /* dladdr, RTLD_NOLOAD */
+#include "driver.h"
+
+#include "error.h"
+#include "memory.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  cuda_success = 0,
+  cuda_stub = 34,
+  cuda_not_ready = 600,
+  cuda_peer_enabled = 704,
+  oldest_version = 12000
+};
+
+/* CUdevice_attribute */
+enum {
+  attribute_l2_bytes = 38,
+  attribute_processors = 16,
+  attribute_major = 75,
+  attribute_minor = 76,
+};
+
+/* CUfunction_attribute */
+enum { function_shared = 1, function_local = 3, function_registers = 4 };
+
+typedef struct cu_context cu_context;
+typedef struct cu_graph cu_graph;
+
+/* X(name as the library exports it, field, parameters): every function returns a CUresult, an int. */
+#define FUNCTIONS(X)                                                                                                 \
+  X("cuInit", init, (unsigned flags))                                                                                \
+  X("cuDriverGetVersion", version, (int *version))                                                                   \
+  X("cuGetErrorName", error_name, (int result, const char **name))                                                   \
+  X("cuGetErrorString", error_text, (int result, const char **text))                                                 \
+  X("cuDeviceGetCount", device_count, (int *count))                                                                  \
+  X("cuDeviceGet", device_get, (int *device, int ordinal))                                                           \
+  X("cuDeviceGetName", device_name, (char *name, int room, int device))                                              \
+  X("cuDeviceGetAttribute", device_attribute, (int *value, int attribute, int device))                               \
+  X("cuDeviceTotalMem_v2", device_memory, (size_t * bytes, int device))                                              \
+  X("cuDeviceCanAccessPeer", device_can_reach, (int *can, int device, int peer))                                     \
+  X("cuDevicePrimaryCtxRetain", primary_retain, (cu_context * *context, int device))                                 \
+  X("cuDevicePrimaryCtxRelease_v2", primary_release, (int device))                                                   \
+  X("cuCtxSetCurrent", context_use, (cu_context * context))                                                          \
+  X("cuCtxEnablePeerAccess", context_reach, (cu_context * peer, unsigned flags))                                     \
+  X("cuMemGetInfo_v2", memory_info, (size_t * free_bytes, size_t * all_bytes))                                       \
+  X("cuMemAlloc_v2", memory_alloc, (uint64_t * address, size_t bytes))                                               \
+  X("cuMemFree_v2", memory_free, (uint64_t address))                                                                 \
+  X("cuMemHostAlloc", pinned_alloc, (void **memory, size_t bytes, unsigned flags))                                   \
+  X("cuMemFreeHost", pinned_free, (void *memory))                                                                    \
+  X("cuMemcpyAsync", memory_copy, (uint64_t dst, uint64_t src, size_t bytes, mxg_cu_stream * stream))                \
+  X("cuMemsetD8Async", memory_fill, (uint64_t dst, unsigned char byte, size_t bytes, mxg_cu_stream *stream))         \
+  X("cuStreamCreate", stream_create, (mxg_cu_stream * *stream, unsigned flags))                                      \
+  X("cuStreamDestroy_v2", stream_free, (mxg_cu_stream * stream))                                                     \
+  X("cuStreamSynchronize", stream_wait, (mxg_cu_stream * stream))                                                    \
+  X("cuStreamQuery", stream_query, (mxg_cu_stream * stream))                                                         \
+  X("cuStreamWaitEvent", stream_follow, (mxg_cu_stream * stream, mxg_cu_event * event, unsigned flags))              \
+  X("cuStreamBeginCapture_v2", capture_begin, (mxg_cu_stream * stream, int mode))                                    \
+  X("cuStreamEndCapture", capture_end, (mxg_cu_stream * stream, cu_graph * *graph))                                  \
+  X("cuGraphInstantiateWithFlags", graph_instantiate, (mxg_cu_graph * *out, cu_graph * graph, uint64_t flags))       \
+  X("cuGraphDestroy", graph_free, (cu_graph * graph))                                                                \
+  X("cuGraphLaunch", graph_launch, (mxg_cu_graph * graph, mxg_cu_stream * stream))                                   \
+  X("cuGraphExecDestroy", graph_exec_free, (mxg_cu_graph * graph))                                                   \
+  X("cuEventCreate", event_create, (mxg_cu_event * *event, unsigned flags))                                          \
+  X("cuEventDestroy_v2", event_free, (mxg_cu_event * event))                                                         \
+  X("cuEventRecord", event_record, (mxg_cu_event * event, mxg_cu_stream * stream))                                   \
+  X("cuEventSynchronize", event_wait, (mxg_cu_event * event))                                                        \
+  X("cuEventElapsedTime", event_between, (float *milliseconds, mxg_cu_event *start, mxg_cu_event *end))              \
+  X("cuModuleLoadData", module_load, (mxg_cu_module * *module, const void *image))                                   \
+  X("cuModuleUnload", module_free, (mxg_cu_module * module))                                                         \
+  X("cuModuleGetFunction", module_function, (mxg_cu_function * *function, mxg_cu_module * module, const char *name)) \
+  X("cuFuncGetAttribute", function_attribute, (int *value, int attribute, mxg_cu_function *function))                \
+  X("cuOccupancyMaxActiveBlocksPerMultiprocessor", function_blocks,                                                  \
+    (int *blocks, mxg_cu_function *function, int threads, size_t shared_bytes))                                      \
+  X("cuLaunchKernel", launch,                                                                                        \
+    (mxg_cu_function * function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,                \
+     unsigned block_y, unsigned block_z, unsigned shared_bytes, mxg_cu_stream *stream, void **parameters,            \
+     void **extra))
+
+static struct {
+#define X(symbol, field, parameters) int(*field) parameters;
+  FUNCTIONS(X)
+#undef X
+} cu;
+
+struct mxg_gpu {
+  mxg_gpu_info info;
+  int device;
+  cu_context *context;
+};
+
+/* ---- finding the driver ------------------------------------------------------------------------------------------ */
+
+/* The first of the functions that a library lacks; "" when it has all. Fills the table. */
+static const char *take_functions(void *library) {
+  const char *missing = "";
+#define X(symbol, field, parameters)                    \
+  *(void **)(void *)&cu.field = dlsym(library, symbol); \
+  if (!cu.field && !*missing) missing = symbol;
+  FUNCTIONS(X)
+#undef X
+  return missing;
+}
+
+static void say(mxg_driver_state *state, const char *problem, const char *help) {
+  snprintf(state->problem, sizeof state->problem, "%s", problem);
+  snprintf(state->help, sizeof state->help, "%s", help);
+}
+
+static void say_init_failed(mxg_driver_state *state) {
+  switch (state->native) {
+  case cuda_stub:
+    say(state, "this is the toolkit's stub, not a driver (cuInit gives 34)",
+        "take the folder 'stubs' out of LD_LIBRARY_PATH");
+    return;
+  case 35: say(state, "the kernel's driver is older than this libcuda (cuInit gives 35)", "update the driver"); return;
+  case 100:
+    say(state, "the driver sees no GPU (cuInit gives 100)",
+        "in a container, start it with access to the GPUs; otherwise see nvidia-smi");
+    return;
+  case 803:
+    say(state, "libcuda and the kernel's driver are of different versions (cuInit gives 803)",
+        "install one version of both, or reboot after an update");
+    return;
+  case 804:
+    say(state, "the forward compatibility libcuda does not serve this GPU (cuInit gives 804)",
+        "take its folder out of LD_LIBRARY_PATH");
+    return;
+  case 999:
+    say(state, "cuInit gives 999 (unknown)",
+        "see nvidia-smi and the kernel's log; the module nvidia_uvm may be missing");
+    return;
+  default: snprintf(state->problem, sizeof state->problem, "cuInit gives %d", state->native);
+  }
+}
+
+/* The copy that is in the process already, else the one that MXGEN_LIBCUDA names, else the loader's. */
+static void *open_library(mxg_driver_state *state) {
+  const char *chosen = getenv("MXGEN_LIBCUDA");
+  if (chosen && !*chosen) chosen = NULL;
+  void *library = chosen ? NULL : dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+  if (!library) library = dlopen(chosen ? chosen : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (library) return library;
+  const char *reason = dlerror();
+  snprintf(state->problem, sizeof state->problem, "%.240s", reason ? reason : "libcuda.so.1 was not found");
+  snprintf(state->help, sizeof state->help, "only needed to run on GPUs: install NVIDIA's driver");
+  return NULL;
+}
+
+static void find(mxg_driver_state *state) {
+  void *library = open_library(state);
+  if (!library) return;
+  state->found = true;
+  const char *missing = take_functions(library);
+  Dl_info where;
+  if (cu.init && dladdr(*(void **)(void *)&cu.init, &where) && where.dli_fname)
+    snprintf(state->path, sizeof state->path, "%s", where.dli_fname);
+  int version = 0;
+  if (!cu.init || !cu.version) {
+    say(state, "it is no libcuda: it has no cuInit", "unset MXGEN_LIBCUDA");
+    return;
+  }
+  state->native = cu.init(0);
+  if (state->native != cuda_stub && cu.version(&version) == cuda_success)
+    snprintf(state->version, sizeof state->version, "%d.%d", version / 1000, version % 1000 / 10);
+  if (state->native) {
+    say_init_failed(state);
+  } else if (version < oldest_version) {
+    snprintf(state->problem, sizeof state->problem, "it serves CUDA %s, too old: 12.0 or newer is needed",
+             state->version);
+    snprintf(state->help, sizeof state->help, "update the driver");
+  } else if (*missing) {
+    snprintf(state->problem, sizeof state->problem, "it has no %s", missing);
+    snprintf(state->help, sizeof state->help, "update the driver");
+  } else {
+    state->usable = true;
+    if (cu.device_count(&state->devices)) state->devices = 0;
+  }
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static mxg_driver_state known; /* the library stays open for the life of the process */
+
+static void find_once(void) { find(&known); }
+
+void mxg_driver_find(mxg_driver_state *state) {
+  (void)pthread_once(&once, find_once);
+  *state = known;
+}
+
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
+
+static mxg_status need_driver(mxg_error *err) {
+  (void)pthread_once(&once, find_once);
+  if (known.usable) return MXG_OK;
+  mxg_fail(err, MXG_ERR_ENVIRONMENT, known.found ? 522 : 521, "there is no CUDA driver that works: %.300s",
+           known.problem);
+  if (err) err->native = known.native;
+  if (known.found) mxg_error_note(err, "it is %.400s", known.path);
+  if (*known.help) mxg_error_help(err, "%s", known.help);
+  return MXG_ERR_ENVIRONMENT;
+}
+
+static mxg_status check(int result, const char *what, mxg_error *err) {
+  if (result == cuda_success) return MXG_OK;
+  const char *name = NULL, *text = NULL;
+  if (cu.error_name(result, &name)) name = NULL;
+  if (cu.error_text(result, &text)) text = NULL;
+  mxg_fail(err, MXG_ERR_CUDA, 641, "%s: %s (%.200s)", what, name ? name : "unknown CUresult", text ? text : "");
+  if (err) err->native = result;
+  return MXG_ERR_CUDA;
+}
+
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+mxg_status mxg_gpu_count(int *count, mxg_error *err) {
+  *count = 0;
+  MXG_TRY(need_driver(err));
+  *count = known.devices;
+  return MXG_OK;
+}
+
+static mxg_status ask(mxg_gpu_info *info, int *device, int ordinal, mxg_error *err) {
+  MXG_TRY(need_driver(err));
+  if (ordinal < 0 || ordinal >= known.devices)
+    return mxg_fail(err, MXG_ERR_USAGE, 523, "there is no GPU %d: this process sees %d", ordinal, known.devices);
+  size_t memory = 0;
+  int l2 = 0;
+  *info = (mxg_gpu_info){.ordinal = ordinal};
+  MXG_TRY(check(cu.device_get(device, ordinal), "cuDeviceGet", err));
+  MXG_TRY(check(cu.device_name(info->name, (int)sizeof info->name, *device), "cuDeviceGetName", err));
+  MXG_TRY(check(cu.device_attribute(&info->major, attribute_major, *device), "cuDeviceGetAttribute", err));
+  MXG_TRY(check(cu.device_attribute(&info->minor, attribute_minor, *device), "cuDeviceGetAttribute", err));
+  MXG_TRY(check(cu.device_attribute(&info->processors, attribute_processors, *device), "cuDeviceGetAttribute", err));
+  MXG_TRY(check(cu.device_attribute(&l2, attribute_l2_bytes, *device), "cuDeviceGetAttribute", err));
+  MXG_TRY(check(cu.device_memory(&memory, *device), "cuDeviceTotalMem", err));
+  info->memory = memory;
+  info->l2_bytes = l2 > 0 ? (uint64_t)l2 : 0;
+  return MXG_OK;
+}
+
+mxg_status mxg_gpu_ask(mxg_gpu_info *info, int ordinal, mxg_error *err) {
+  int device = 0;
+  return ask(info, &device, ordinal, err);
+}
+
+mxg_status mxg_gpu_open(mxg_gpu **out, int ordinal, mxg_error *err) {
+  *out = NULL;
+  mxg_gpu *gpu = mxg_alloc(sizeof *gpu);
+  if (!gpu) return mxg_fail_nomem(err);
+  mxg_status status = ask(&gpu->info, &gpu->device, ordinal, err);
+  if (status == MXG_OK) status = check(cu.primary_retain(&gpu->context, gpu->device), "cuDevicePrimaryCtxRetain", err);
+  if (status == MXG_OK) {
+    status = check(cu.context_use(gpu->context), "cuCtxSetCurrent", err);
+    if (status != MXG_OK) (void)cu.primary_release(gpu->device);
+  }
+  if (status == MXG_OK) {
+    *out = gpu;
+  } else {
+    mxg_free(gpu);
+  }
+  return status;
+}
+
+void mxg_gpu_close(mxg_gpu *gpu) {
+  if (!gpu) return;
+  (void)cu.primary_release(gpu->device);
+  mxg_free(gpu);
+}
+
+const mxg_gpu_info *mxg_gpu_about(const mxg_gpu *gpu) { return &gpu->info; }
+
+mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err) {
+  return check(cu.context_use(gpu->context), "cuCtxSetCurrent", err);
+}
+
+mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err) {
+  size_t free_bytes = 0, all_bytes = 0;
+  mxg_status status = check(cu.memory_info(&free_bytes, &all_bytes), "cuMemGetInfo", err);
+  *bytes = free_bytes;
+  return status;
+}
+
+mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err) {
+  int can = 0;
+  if (gpu->device == peer->device) return MXG_OK;
+  MXG_TRY(check(cu.device_can_reach(&can, gpu->device, peer->device), "cuDeviceCanAccessPeer", err));
+  if (!can)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 642, "GPU %d cannot reach the memory of GPU %d", gpu->info.ordinal,
+                    peer->info.ordinal);
+  MXG_TRY(mxg_gpu_use(gpu, err));
+  int result = cu.context_reach(peer->context, 0);
+  return check(result == cuda_peer_enabled ? cuda_success : result, "cuCtxEnablePeerAccess", err);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+mxg_status mxg_gpu_alloc(uint64_t *address, uint64_t bytes, mxg_error *err) {
+  *address = 0;
+  int result = cu.memory_alloc(address, bytes ? bytes : 1);
+  MXG_TRY(check(result, "cuMemAlloc", err));
+  return MXG_OK;
+}
+
+void mxg_gpu_free(uint64_t address) {
+  if (address) (void)cu.memory_free(address);
+}
+
+mxg_status mxg_gpu_alloc_pinned(void **out, uint64_t bytes, mxg_error *err) {
+  *out = NULL;
+  return check(cu.pinned_alloc(out, bytes ? bytes : 1, 1 /* portable: pinned for every context */), "cuMemHostAlloc",
+               err);
+}
+
+void mxg_gpu_free_pinned(void *memory) {
+  if (memory) (void)cu.pinned_free(memory);
+}
+
+mxg_status mxg_gpu_copy(uint64_t dst, uint64_t src, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {
+  if (!bytes) return MXG_OK;
+  return check(cu.memory_copy(dst, src, bytes, stream), "cuMemcpyAsync", err);
+}
+
+mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {
+  if (!bytes) return MXG_OK;
+  return check(cu.memory_fill(dst, byte, bytes, stream), "cuMemsetD8Async", err);
+}
+
+/* ---- order ------------------------------------------------------------------------------------------------------- */
+
+mxg_status mxg_stream_create(mxg_cu_stream **out, mxg_error *err) {
+  *out = NULL;
+  return check(cu.stream_create(out, 1 /* does not wait for the default stream */), "cuStreamCreate", err);
+}
+
+void mxg_stream_free(mxg_cu_stream *stream) {
+  if (stream) (void)cu.stream_free(stream);
+}
+
+mxg_status mxg_stream_wait(mxg_cu_stream *stream, mxg_error *err) {
+  return check(cu.stream_wait(stream), "cuStreamSynchronize", err);
+}
+
+mxg_status mxg_stream_done(bool *done, mxg_cu_stream *stream, mxg_error *err) {
+  int result = cu.stream_query(stream);
+  *done = result == cuda_success;
+  return check(result == cuda_not_ready ? cuda_success : result, "cuStreamQuery", err);
+}
+
+mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err) {
+  *out = NULL;
+  return check(cu.event_create(out, timed ? 0 : 2 /* no timing */), "cuEventCreate", err);
+}
+
+void mxg_event_free(mxg_cu_event *event) {
+  if (event) (void)cu.event_free(event);
+}
+
+mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err) {
+  return check(cu.event_record(event, stream), "cuEventRecord", err);
+}
+
+mxg_status mxg_event_follow(mxg_cu_stream *stream, mxg_cu_event *event, mxg_error *err) {
+  return check(cu.stream_follow(stream, event, 0), "cuStreamWaitEvent", err);
+}
+
+mxg_status mxg_event_wait(mxg_cu_event *event, mxg_error *err) {
+  return check(cu.event_wait(event), "cuEventSynchronize", err);
+}
+
+mxg_status mxg_event_between(float *milliseconds, mxg_cu_event *start, mxg_cu_event *end, mxg_error *err) {
+  *milliseconds = 0;
+  return check(cu.event_between(milliseconds, start, end), "cuEventElapsedTime", err);
+}
+
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
+
+mxg_status mxg_module_load(mxg_cu_module **out, const void *cubin, mxg_error *err) {
+  *out = NULL;
+  return check(cu.module_load(out, cubin), "cuModuleLoadData", err);
+}
+
+void mxg_module_free(mxg_cu_module *module) {
+  if (module) (void)cu.module_free(module);
+}
+
+mxg_status mxg_module_function(mxg_cu_function **out, mxg_cu_module *module, const char *name, mxg_error *err) {
+  *out = NULL;
+  return check(cu.module_function(out, module, name), "cuModuleGetFunction", err);
+}
+
+mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, unsigned threads, mxg_error *err) {
+  *use = (mxg_function_use){0};
+  MXG_TRY(check(cu.function_attribute(&use->registers, function_registers, function), "cuFuncGetAttribute", err));
+  MXG_TRY(check(cu.function_attribute(&use->shared_bytes, function_shared, function), "cuFuncGetAttribute", err));
+  MXG_TRY(check(cu.function_attribute(&use->local_bytes, function_local, function), "cuFuncGetAttribute", err));
+  return check(cu.function_blocks(&use->blocks_per_processor, function, (int)threads, 0),
+               "cuOccupancyMaxActiveBlocksPerMultiprocessor", err);
+}
+
+mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
+                          mxg_cu_stream *stream, mxg_error *err) {
+  if (!tiles || !count) return MXG_OK;
+  if (tiles > INT32_MAX)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 643, "%llu tiles are more than one launch takes",
+                    (unsigned long long)tiles);
+  void *parameters[] = {&entries, &count};
+  return check(cu.launch(function, (unsigned)tiles, 1, 1, threads, 1, 1, 0, stream, parameters, NULL), "cuLaunchKernel",
+               err);
+}
+
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
+
+mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err) {
+  return check(cu.capture_begin(stream, 1 /* only this thread's calls are held to capturing rules */),
+               "cuStreamBeginCapture", err);
+}
+
+mxg_status mxg_graph_end(mxg_cu_graph **out, mxg_cu_stream *stream, mxg_error *err) {
+  *out = NULL;
+  cu_graph *graph = NULL;
+  MXG_TRY(check(cu.capture_end(stream, &graph), "cuStreamEndCapture", err));
+  mxg_status status = check(cu.graph_instantiate(out, graph, 0), "cuGraphInstantiate", err);
+  (void)cu.graph_free(graph);
+  return status;
+}
+
+mxg_status mxg_graph_launch(mxg_cu_graph *graph, mxg_cu_stream *stream, mxg_error *err) {
+  return check(cu.graph_launch(graph, stream), "cuGraphLaunch", err);
+}
+
+void mxg_graph_free(mxg_cu_graph *graph) {
+  if (graph) (void)cu.graph_exec_free(graph);
+}

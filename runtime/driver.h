@@ -1,0 +1,99 @@
+/* driver.h -- GPUs through NVIDIA's driver: memory, streams, events, kernels and graphs. driver.c is the only file that
+** calls cu*; no CUDA header is needed, and a program that uses this starts on a machine without a GPU.
+**
+** A GPU is used by the threads that have called mxg_gpu_use for it (each call of this header but open and close needs
+** that). It is the device's primary context, so PyTorch and the CUDA runtime in the same process share memory and
+** streams with it. Addresses are uint64_t; stream NULL is the default stream. After MXG_ERR_CUDA the error's `native`
+*is
+** the CUresult; asynchronous failures surface in a later call. */
+#ifndef MXG_DRIVER_H
+#define MXG_DRIVER_H
+
+#include "mxrt.h"
+
+typedef struct mxg_gpu mxg_gpu;
+typedef struct mxg_cu_stream mxg_cu_stream; /* what CUstream points to */
+typedef struct mxg_cu_event mxg_cu_event;
+typedef struct mxg_cu_module mxg_cu_module;
+typedef struct mxg_cu_function mxg_cu_function;
+typedef struct mxg_cu_graph mxg_cu_graph; /* what CUgraphExec points to */
+
+/* Where the driver was found and what it is: for `mxgen doctor` and for errors. */
+typedef struct mxg_driver_state {
+  bool found, usable;
+  char path[512];
+  char version[16];  /* newest CUDA version it serves: "13.0" */
+  char problem[256]; /* "" when usable */
+  char help[256];
+  int native; /* CUresult of cuInit */
+  int devices;
+} mxg_driver_state;
+void mxg_driver_find(mxg_driver_state *state);
+
+typedef struct mxg_gpu_info {
+  char name[96];
+  int major, minor; /* compute capability */
+  int ordinal, processors;
+  uint64_t memory, l2_bytes;
+} mxg_gpu_info;
+
+/* The number of GPUs: MXG_ERR_ENVIRONMENT without a driver that works, and the error says why. */
+mxg_status mxg_gpu_count(int *count, mxg_error *err);
+/* Starts no context. */
+mxg_status mxg_gpu_ask(mxg_gpu_info *info, int ordinal, mxg_error *err);
+
+/* Retains the primary context and makes it this thread's. */
+mxg_status mxg_gpu_open(mxg_gpu **out, int ordinal, mxg_error *err);
+void mxg_gpu_close(mxg_gpu *gpu);
+const mxg_gpu_info *mxg_gpu_about(const mxg_gpu *gpu);
+mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err);
+mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err);
+/* Lets kernels and copies of `gpu` reach the memory of `peer`. MXG_ERR_UNSUPPORTED where the machine cannot. */
+mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err);
+
+/* ---- memory; copies go either way, and are asynchronous on pinned memory ---- */
+
+mxg_status mxg_gpu_alloc(uint64_t *address, uint64_t bytes, mxg_error *err);
+void mxg_gpu_free(uint64_t address); /* 0 is fine */
+mxg_status mxg_gpu_alloc_pinned(void **out, uint64_t bytes, mxg_error *err);
+void mxg_gpu_free_pinned(void *memory);
+mxg_status mxg_gpu_copy(uint64_t dst, uint64_t src, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
+
+/* ---- order ---- */
+
+mxg_status mxg_stream_create(mxg_cu_stream **out, mxg_error *err);
+void mxg_stream_free(mxg_cu_stream *stream);
+mxg_status mxg_stream_wait(mxg_cu_stream *stream, mxg_error *err); /* the host waits */
+/* Whether all work so far is done; for waits with a deadline. */
+mxg_status mxg_stream_done(bool *done, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err);
+void mxg_event_free(mxg_cu_event *event);
+mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_event_follow(mxg_cu_stream *stream, mxg_cu_event *event, mxg_error *err); /* the stream waits */
+mxg_status mxg_event_wait(mxg_cu_event *event, mxg_error *err);
+mxg_status mxg_event_between(float *milliseconds, mxg_cu_event *start, mxg_cu_event *end, mxg_error *err);
+
+/* ---- kernels ---- */
+
+mxg_status mxg_module_load(mxg_cu_module **out, const void *cubin, mxg_error *err);
+void mxg_module_free(mxg_cu_module *module);
+mxg_status mxg_module_function(mxg_cu_function **out, mxg_cu_module *module, const char *name, mxg_error *err);
+
+typedef struct mxg_function_use {
+  int registers, shared_bytes, local_bytes, blocks_per_processor;
+} mxg_function_use;
+mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, unsigned threads, mxg_error *err);
+
+/* A generated kernel over a work table that lies on the GPU: one thread block a tile. 0 tiles: nothing is launched. */
+mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
+                          mxg_cu_stream *stream, mxg_error *err);
+
+/* ---- graphs: what is put on `stream` between begin and end becomes one launch ---- */
+
+mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_graph_end(mxg_cu_graph **out, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_graph_launch(mxg_cu_graph *graph, mxg_cu_stream *stream, mxg_error *err);
+void mxg_graph_free(mxg_cu_graph *graph);
+
+#endif
