@@ -1,10 +1,11 @@
 /* transport_host.c -- the transport without a device, and what all others are checked against: ranks are threads of
-*this
-** process, wires are memory, kernels are convert_host.c.
+** this process, kernels are convert_host.c, and wires are memory that no slot has to hold.
 **
 ** A rank reads its sources where they lie and waits for no other rank, so as many ranks run at a time as there are
-** workers, each with its own slots; the parts of their gathers and converts share the workers fairly. The first error
-** ends all of them at their next step. Every write is marked (write_mask.h). */
+** workers. A convert is cut into parts that fit a core's cache; what a part reads over a wire is brought into its wire
+** form (compact scales, rows without gaps) right before, in memory of the worker. So gathers move nothing by
+** themselves, and only scratch arrays lie in slots. The first error ends all ranks at their next step. Every write is
+** marked. */
 #include "../templates/mx_scale.h"
 #include "error.h"
 #include "memory.h"
@@ -17,9 +18,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
+typedef struct wire_room wire_room;
+
 typedef struct host {
   const mxg_exec_view *view;
   mxg_pool *pool;
+  wire_room *rooms;  /* one a worker */
   mxg_place *places; /* the view's, and scratch's: an element is written by its own rank only */
   atomic_bool stop;
   _Atomic uint32_t next_rank; /* index into the view's ranks */
@@ -28,16 +32,19 @@ typedef struct host {
   uint64_t done_bytes, shown_bytes, all_bytes;
 } host;
 
-/* A run of rows of one segment: of the wire form being gathered, or of an entry being converted. */
+/* Memory of one worker for the wire form of what it converts. */
+struct wire_room {
+  unsigned char *bytes;
+  size_t count;
+};
+
+/* A run of rows of one segment of a piece. */
 typedef struct task {
-  uint32_t item; /* gather: segment; convert: entry */
-  uint32_t piece;
+  uint32_t piece, segment; /* index into the plan's segments */
   uint32_t first, rows;
-  uint64_t wire; /* gather: address of the first byte */
-  bool scales;   /* gather: the scales of the whole segment */
 } task;
 
-/* The current job of a rank, cut into parts of about equal bytes. */
+/* The current convert of a rank, cut into parts of about equal bytes. */
 typedef struct job {
   task *tasks;
   size_t count, capacity;
@@ -53,12 +60,10 @@ typedef struct rank_run {
   host *host;
   const mxg_plan *plan;
   const mxg_rank *rank;
-  unsigned char **slots; /* memory of each slot, as much as this rank needs */
+  unsigned char **slots; /* memory of each slot, as far as this rank has scratch there */
   mxg_write_mask *masks; /* of the rank's targets */
-  mx_entry *entries;
-  uint32_t *entry_pieces;
-  const mxg_kernel *kernel; /* of the current convert */
   job job;
+  atomic_bool no_memory; /* of a part */
 } rank_run;
 
 /* ---- errors and progress ---- */
@@ -82,7 +87,8 @@ static void advance(host *h, uint64_t bytes) {
   pthread_mutex_unlock(&h->lock);
 }
 
-static uint64_t converted_bytes(const mxg_plan *plan, const mxg_piece *p) {
+/* Elements read and written: what progress counts and parts are cut by. */
+static uint64_t piece_bytes(const mxg_plan *plan, const mxg_piece *p) {
   const mxg_array *src = &plan->arrays[p->src], *dst = &plan->arrays[p->dst];
   return p->rows * p->cols *
          (mxg_elem_bytes(plan->encodings[src->encoding].elem) + mxg_elem_bytes(plan->encodings[dst->encoding].elem));
@@ -101,46 +107,35 @@ static void begin_job(rank_run *r, uint64_t bytes) {
 }
 
 static void add_task(job *j, task t, uint64_t bytes) {
-  bool full = j->byte_count == 0 || j->bytes[j->byte_count - 1] + bytes > j->part_bytes;
   if (j->failed) return;
-  if (full) {
+  if (j->byte_count == 0 || j->bytes[j->byte_count - 1] + bytes > j->part_bytes) {
     size_t *cut = mxg_vector_push((void **)&j->cuts, &j->cut_count, &j->cut_capacity, sizeof *cut);
     uint64_t *part = mxg_vector_push((void **)&j->bytes, &j->byte_count, &j->byte_capacity, sizeof *part);
     if (cut) *cut = j->count;
-    if (!cut || !part) j->failed = true;
+    j->failed = !cut || !part;
   }
   task *added = j->failed ? NULL : mxg_vector_push((void **)&j->tasks, &j->count, &j->capacity, sizeof *added);
-  if (!added) {
-    j->failed = true;
-    return;
-  }
+  j->failed = !added;
+  if (j->failed) return;
   *added = t;
   j->bytes[j->byte_count - 1] += bytes;
 }
 
-/* The rows of `t`, a few at a time. Cuts fall on multiples of `block` rows. */
-static void add_rows(job *j, task t, uint64_t row_bytes, uint64_t wire_row_bytes, uint32_t block) {
-  uint64_t few = row_bytes ? j->part_bytes / row_bytes / block * block : t.rows;
-  uint32_t rows = t.rows, step = few < block ? block : few < rows ? (uint32_t)few : rows;
-  uint64_t wire = t.wire;
-  for (uint32_t first = 0; first < rows; first += t.rows) {
-    t.first = first;
-    t.rows = rows - first < step ? rows - first : step;
-    t.wire = wire + first * wire_row_bytes;
-    add_task(j, t, t.rows * row_bytes);
+/* The rows of a piece, a few at a time. Cuts fall on blocks of the target. */
+static void add_piece(rank_run *r, uint32_t index) {
+  const mxg_piece *p = &r->plan->pieces[index];
+  const mxg_kernel *kernel = &r->plan->kernels[p->kernel];
+  uint32_t block = kernel->dst.block_rows;
+  if (block == 0 || block == MX_WHOLE || kernel->family == MXG_AMAX) block = 1;
+  uint64_t row_bytes = piece_bytes(r->plan, p) / p->rows, few = r->job.part_bytes / row_bytes / block * block;
+  for (uint32_t s = p->first_segment; s < p->first_segment + p->segments; s++) {
+    uint32_t rows = r->plan->segments[s].rows, step = few < block ? block : few < rows ? (uint32_t)few : rows;
+    for (uint32_t first = 0; first < rows;) {
+      uint32_t count = rows - first < step ? rows - first : step;
+      add_task(&r->job, (task){index, s, first, count}, count * row_bytes);
+      first += count;
+    }
   }
-}
-
-static mxg_status run_job(rank_run *r, void (*part)(void *, uint64_t), mxg_error *err) {
-  job *j = &r->job;
-  if (!j->failed && j->count) {
-    size_t *end = mxg_vector_push((void **)&j->cuts, &j->cut_count, &j->cut_capacity, sizeof *end);
-    if (end) *end = j->count;
-    j->failed = !end;
-  }
-  if (j->failed) return mxg_fail_nomem(err);
-  mxg_pool_run(r->host->pool, part, r, j->byte_count);
-  return MXG_OK;
 }
 
 /* ---- gather: source memory to wire form ---- */
@@ -151,20 +146,17 @@ static uint64_t block_count(uint64_t x, uint64_t count, uint32_t block) {
   return block == MX_WHOLE ? 1 : (x + count - 1) / block - x / block + 1;
 }
 
-static void gather_data(const rank_run *r, const task *t) {
-  const mxg_piece *p = &r->plan->pieces[t->piece];
-  const mxg_array *a = &r->plan->arrays[p->src];
-  uint64_t elem = mxg_elem_bytes(r->plan->encodings[a->encoding].elem);
-  uint64_t row = p->src_matrix * a->rows + r->plan->segments[t->item].src_row + t->first;
-  const unsigned char *from =
-      (const unsigned char *)(uintptr_t)r->host->places[p->src].data + (row * a->cols + p->src_col) * elem;
-  unsigned char *to = (unsigned char *)(uintptr_t)t->wire;
+static void gather_data(unsigned char *to, const mxg_plan *plan, const mxg_piece *p, const mxg_segment *s,
+                        const mxg_place *place) {
+  const mxg_array *a = &plan->arrays[p->src];
+  uint64_t elem = mxg_elem_bytes(plan->encodings[a->encoding].elem), row = p->src_matrix * a->rows + s->src_row;
+  const unsigned char *from = (const unsigned char *)(uintptr_t)place->data + (row * a->cols + p->src_col) * elem;
   size_t bytes = (size_t)(p->cols * elem);
   if (p->cols == a->cols) {
-    memcpy(to, from, t->rows * bytes);
+    memcpy(to, from, s->rows * bytes);
     return;
   }
-  for (uint32_t i = 0; i < t->rows; i++) memcpy(to + i * bytes, from + i * a->cols * elem, bytes);
+  for (uint32_t i = 0; i < s->rows; i++) memcpy(to + i * bytes, from + i * a->cols * elem, bytes);
 }
 
 /* Scales (i, j) to (i, j + count), which lie together where the layout is row-major. */
@@ -175,68 +167,43 @@ static void gather_scale_row(unsigned char *to, const unsigned char *matrix, con
     return;
   }
   int columnwise = mx_is_columnwise(e->block_rows, e->block_cols);
-  for (uint64_t c = 0; c < count; c++)
-    to[c] = matrix[mx_scale_offset(MX_SWIZZLED, columnwise, shape->ld, (mx_u32)i, (mx_u32)(j + c))];
+  for (uint64_t c = 0; c < count;) {
+    const unsigned char *from =
+        matrix + mx_scale_offset(MX_SWIZZLED, columnwise, shape->ld, (mx_u32)i, (mx_u32)(j + c));
+    if (columnwise || (j + c) % 4 != 0 || count - c < 4) {
+      to[c++] = *from;
+      continue;
+    }
+    for (; count - c >= 4; c += 4, from += 512) memcpy(to + c, from, 4); /* four of a row lie together, tiles follow */
+  }
 }
 
-static void gather_scales(const rank_run *r, const task *t) {
-  const mxg_piece *p = &r->plan->pieces[t->piece];
-  const mxg_array *a = &r->plan->arrays[p->src];
-  const mxg_encoding *e = &r->plan->encodings[a->encoding];
-  const mxg_segment *s = &r->plan->segments[t->item];
+static void gather_scales(unsigned char *to, const mxg_plan *plan, const mxg_piece *p, const mxg_segment *s,
+                          const mxg_place *place) {
+  const mxg_array *a = &plan->arrays[p->src];
+  const mxg_encoding *e = &plan->encodings[a->encoding];
   mxg_scale_shape shape = mxg_scale_shape_of(e, a->rows, a->cols);
   uint64_t i = block_first(s->src_row, e->block_rows), rows = block_count(s->src_row, s->rows, e->block_rows);
   uint64_t j = block_first(p->src_col, e->block_cols), cols = block_count(p->src_col, p->cols, e->block_cols);
-  const unsigned char *matrix = (const unsigned char *)(uintptr_t)r->host->places[p->src].scale +
+  const unsigned char *matrix = (const unsigned char *)(uintptr_t)place->scale +
                                 p->src_matrix * shape.stored_rows * shape.stored_cols * shape.bytes_each;
-  unsigned char *to = (unsigned char *)(uintptr_t)t->wire;
   for (uint64_t n = 0; n < rows; n++)
     gather_scale_row(to + n * cols * shape.bytes_each, matrix, e, &shape, i + n, j, cols);
 }
 
-static void gather_part(void *user, uint64_t i) {
-  rank_run *r = user;
-  for (size_t t = r->job.cuts[i]; t < r->job.cuts[i + 1]; t++)
-    if (r->job.tasks[t].scales)
-      gather_scales(r, &r->job.tasks[t]);
-    else
-      gather_data(r, &r->job.tasks[t]);
-  advance(r->host, r->job.bytes[i]);
-}
-
-static void add_gather(rank_run *r, uint32_t index, unsigned char *slot) {
-  const mxg_piece *p = &r->plan->pieces[index];
-  const mxg_encoding *e = &r->plan->encodings[r->plan->arrays[p->src].encoding];
-  mxg_wire form = mxg_wire_of(r->plan, p);
-  uint64_t wire = (uint64_t)(uintptr_t)slot + p->wire_offset, scale = wire + form.scale_offset;
-  uint64_t row = (uint64_t)p->cols * mxg_elem_bytes(e->elem);
-  for (uint32_t i = 0; i < p->segments; i++) {
-    const mxg_segment *s = &r->plan->segments[p->first_segment + i];
-    task t = {.item = p->first_segment + i, .piece = index, .rows = s->rows, .wire = wire};
-    add_rows(&r->job, t, row, row, 1);
-    wire += s->rows * row;
-    if (e->scale == MX_SCALE_NONE) continue;
-    uint64_t bytes = block_count(s->src_row, s->rows, e->block_rows) * block_count(p->src_col, p->cols, e->block_cols) *
-                     (e->scale == MX_SCALE_E8M0 ? 1 : 4);
-    t.wire = scale;
-    t.scales = true;
-    add_task(&r->job, t, bytes);
-    scale += bytes;
+/* The wire form of a piece of one segment, in the worker's memory. NULL: no memory. */
+static unsigned char *gather(wire_room *room, const mxg_plan *plan, const mxg_piece *p, const mxg_place *place) {
+  mxg_wire form = mxg_wire_of(plan, p);
+  if (room->count < form.bytes) {
+    mxg_free(room->bytes);
+    room->bytes = mxg_resize(NULL, (size_t)form.bytes);
+    room->count = room->bytes ? (size_t)form.bytes : 0;
+    if (!room->bytes) return NULL;
   }
-}
-
-static mxg_status gather(rank_run *r, const mxg_step *step, mxg_error *err) {
-  begin_job(r, step->bytes);
-  uint64_t left_out = 0;
-  for (uint32_t i = step->first; i < step->first + step->count; i++) {
-    if (r->host->view->kept[r->plan->pieces[i].dst])
-      left_out += r->plan->pieces[i].wire_bytes;
-    else
-      add_gather(r, i, r->slots[step->slot]);
-  }
-  MXG_TRY(run_job(r, gather_part, err));
-  advance(r->host, left_out);
-  return MXG_OK;
+  gather_data(room->bytes, plan, p, &plan->segments[p->first_segment], place);
+  if (plan->encodings[plan->arrays[p->src].encoding].scale != MX_SCALE_NONE)
+    gather_scales(room->bytes + form.scale_offset, plan, p, &plan->segments[p->first_segment], place);
+  return room->bytes;
 }
 
 /* ---- convert: pieces to where they belong ---- */
@@ -245,17 +212,48 @@ static mxg_write_mask *mask_of(const rank_run *r, uint32_t array) {
   return r->plan->arrays[array].side == MXG_TARGET ? &r->masks[array - r->rank->first_target] : NULL;
 }
 
-static void convert_part(void *user, uint64_t i) {
-  rank_run *r = user;
-  for (size_t n = r->job.cuts[i]; n < r->job.cuts[i + 1]; n++) {
-    const task *t = &r->job.tasks[n];
-    const mx_entry *e = &r->entries[t->item];
-    const mxg_piece *p = &r->plan->pieces[t->piece];
-    mxg_write_mask *mask = mask_of(r, p->dst);
-    if (mask) mxg_mask_rectangle(mask, p->dst_matrix, (uint64_t)e->dst_row + t->first, t->rows, e->dst_col, e->cols);
-    mxg_convert_rows(r->kernel, e, t->first, t->rows);
+/* A task is a small piece: the launch tables then see no difference. */
+static bool convert_task(rank_run *r, const task *t, wire_room *room) {
+  const mxg_segment *s = &r->plan->segments[t->segment];
+  mxg_segment rows = {s->src_row + t->first, s->dst_row + t->first, t->rows};
+  mxg_piece piece = r->plan->pieces[t->piece];
+  piece.first_segment = 0;
+  piece.segments = 1;
+  piece.rows = t->rows;
+  piece.wire_offset = 0;
+  mxg_plan small = *r->plan;
+  small.segments = &rows;
+  small.pieces = &piece;
+  unsigned char *wire = NULL;
+  if (piece.wire_bytes) {
+    wire = gather(room, &small, &piece, &r->host->places[piece.src]);
+    if (!wire) return false;
   }
+  mx_entry entry;
+  uint64_t tiles;
+  mxg_write_mask *mask = mask_of(r, piece.dst);
+  (void)mxg_launch_entries(&entry, &tiles, &small, 0, 1, r->host->places, (uint64_t)(uintptr_t)wire, false);
+  if (mask) mxg_mask_rectangle(mask, piece.dst_matrix, rows.dst_row, rows.rows, piece.dst_col, piece.cols);
+  mxg_convert_rows(&r->plan->kernels[piece.kernel], &entry, 0, rows.rows);
+  return true;
+}
+
+static void convert_part(void *user, uint64_t i, unsigned worker) {
+  rank_run *r = user;
+  for (size_t n = r->job.cuts[i]; n < r->job.cuts[i + 1]; n++)
+    if (!convert_task(r, &r->job.tasks[n], &r->host->rooms[worker])) atomic_store(&r->no_memory, true);
   advance(r->host, r->job.bytes[i]);
+}
+
+static mxg_status run_job(rank_run *r, mxg_error *err) {
+  job *j = &r->job;
+  if (!j->failed && j->count) {
+    size_t *end = mxg_vector_push((void **)&j->cuts, &j->cut_count, &j->cut_capacity, sizeof *end);
+    if (end) *end = j->count;
+    j->failed = !end;
+  }
+  if (!j->failed) mxg_pool_run(r->host->pool, convert_part, r, j->byte_count);
+  return j->failed || atomic_load(&r->no_memory) ? mxg_fail_nomem(err) : MXG_OK;
 }
 
 /* A scratch array lies in the slot of its bucket, its cell behind it. */
@@ -272,49 +270,33 @@ static void keep(rank_run *r, const mxg_piece *p) {
     const mxg_segment *s = &r->plan->segments[p->first_segment + i];
     mxg_mask_rectangle(mask_of(r, p->dst), p->dst_matrix, s->dst_row, s->rows, p->dst_col, p->cols);
   }
-}
-
-static void add_entries(rank_run *r, uint32_t *made, uint32_t index, uint64_t slot) {
-  const mxg_piece *p = &r->plan->pieces[index];
-  uint64_t tiles, row = converted_bytes(r->plan, p) / p->rows;
-  uint32_t block = r->kernel->dst.block_rows;
-  if (block == 0 || block == MX_WHOLE || r->kernel->family == MXG_AMAX) block = 1;
-  uint32_t count = mxg_launch_entries(r->entries + *made, &tiles, r->plan, index, 1, r->host->places, slot, false);
-  for (uint32_t i = *made; i < *made + count; i++)
-    add_rows(&r->job, (task){.item = i, .piece = index, .rows = r->entries[i].rows}, row, 0, block);
-  *made += count;
+  advance(r->host, piece_bytes(r->plan, p));
 }
 
 static mxg_status convert(rank_run *r, const mxg_step *step, mxg_error *err) {
-  uint32_t made = 0, end = step->first + step->count;
-  uint64_t bytes = 0, left_out = 0;
-  r->kernel = &r->plan->kernels[step->kernel];
+  const uint32_t end = step->first + step->count;
+  uint64_t bytes = 0;
   for (uint32_t i = step->first; i < end; i++) {
     const mxg_piece *p = &r->plan->pieces[i];
     place_scratch(r, p->src, step);
     place_scratch(r, p->dst, step);
-    bytes += converted_bytes(r->plan, p);
+    bytes += piece_bytes(r->plan, p);
     mxg_write_mask *mask = mask_of(r, p->dst);
     if (mask) MXG_TRY(mxg_mask_open(mask, err));
   }
   begin_job(r, bytes);
-  for (uint32_t i = step->first; i < end; i++) {
-    const mxg_piece *p = &r->plan->pieces[i];
-    if (r->host->view->kept[p->dst]) {
-      keep(r, p);
-      left_out += converted_bytes(r->plan, p);
-    } else {
-      add_entries(r, &made, i, (uint64_t)(uintptr_t)r->slots[step->slot]);
-    }
-  }
-  MXG_TRY(run_job(r, convert_part, err));
+  for (uint32_t i = step->first; i < end; i++)
+    if (r->host->view->kept[r->plan->pieces[i].dst])
+      keep(r, &r->plan->pieces[i]);
+    else
+      add_piece(r, i);
+  MXG_TRY(run_job(r, err));
   for (uint32_t i = step->first; i < end; i++) {
     mxg_write_mask *mask = mask_of(r, r->plan->pieces[i].dst);
     if (!mask) continue;
     MXG_TRY(mxg_mask_check(mask, false, err));
     mxg_mask_settle(mask);
   }
-  advance(r->host, left_out);
   return MXG_OK;
 }
 
@@ -364,46 +346,33 @@ static mxg_status fill(rank_run *r, const mxg_step *step, mxg_error *err) {
 
 /* ---- one rank ---- */
 
-static void need(uint64_t *bytes, uint64_t end) {
+static void need_scratch(const mxg_plan *plan, uint64_t *bytes, uint32_t array) {
+  const mxg_array *a = &plan->arrays[array];
+  uint64_t end = a->side == MXG_SCRATCH ? a->offset + mxg_scratch_bytes(plan, a) : 0;
   if (*bytes < end) *bytes = end;
 }
 
-static void need_scratch(const mxg_plan *plan, uint64_t *bytes, uint32_t array) {
-  const mxg_array *a = &plan->arrays[array];
-  if (a->side == MXG_SCRATCH) need(bytes, a->offset + mxg_scratch_bytes(plan, a));
-}
-
-/* What a step needs of its slot, and how many entries it makes. */
-static void measure(const mxg_plan *plan, const mxg_step *step, uint64_t *slot, uint64_t *entries) {
-  uint64_t segments = 0;
-  if (step->kind == MXG_STEP_FILL)
-    for (uint32_t i = step->first; i < step->first + step->count; i++) need_scratch(plan, slot, plan->fills[i].array);
-  if (step->kind != MXG_STEP_GATHER && step->kind != MXG_STEP_CONVERT) return;
+static void measure_slot(const mxg_plan *plan, const mxg_step *step, uint64_t *bytes) {
   for (uint32_t i = step->first; i < step->first + step->count; i++) {
-    const mxg_piece *p = &plan->pieces[i];
-    need(slot, p->wire_offset + p->wire_bytes);
-    need_scratch(plan, slot, p->src);
-    need_scratch(plan, slot, p->dst);
-    segments += p->segments;
+    if (step->kind == MXG_STEP_FILL) need_scratch(plan, bytes, plan->fills[i].array);
+    if (step->kind == MXG_STEP_CONVERT) need_scratch(plan, bytes, plan->pieces[i].dst);
   }
-  if (step->kind == MXG_STEP_CONVERT) need(entries, segments);
 }
 
 static mxg_status open_rank(rank_run *r, mxg_error *err) {
   const mxg_plan *plan = r->plan;
-  uint64_t entries = 0, *bytes = mxg_alloc((plan->slots + 1) * sizeof *bytes);
+  uint64_t *bytes = mxg_alloc((plan->slots + 1) * sizeof *bytes);
   r->slots = mxg_alloc((plan->slots + 1) * sizeof *r->slots);
   r->masks = mxg_alloc(r->rank->targets * sizeof *r->masks);
   bool good = bytes && r->slots && r->masks;
   for (uint32_t i = r->rank->first_step; good && i < r->rank->first_step + r->rank->steps; i++)
-    measure(plan, &plan->steps[i], &bytes[plan->steps[i].slot], &entries);
+    measure_slot(plan, &plan->steps[i], &bytes[plan->steps[i].slot]);
   for (uint32_t i = 0; good && i < plan->slots; i++) {
     r->slots[i] = bytes[i] ? mxg_resize(NULL, (size_t)bytes[i]) : NULL; /* written before it is read: not zeroed */
     good = r->slots[i] || !bytes[i];
   }
   mxg_free(bytes);
-  if (good) r->entries = mxg_alloc((size_t)entries * sizeof *r->entries);
-  if (!good || !r->entries) return mxg_fail_nomem(err);
+  if (!good) return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < r->rank->targets; i++) mxg_mask_begin(&r->masks[i], plan, r->rank->first_target + i);
   return MXG_OK;
 }
@@ -413,7 +382,6 @@ static void close_rank(rank_run *r) {
   for (uint32_t i = 0; r->masks && i < r->rank->targets; i++) mxg_mask_end(&r->masks[i]);
   mxg_free(r->slots);
   mxg_free(r->masks);
-  mxg_free(r->entries);
   mxg_free(r->job.tasks);
   mxg_free(r->job.cuts);
   mxg_free(r->job.bytes);
@@ -426,8 +394,8 @@ static mxg_status walk(rank_run *r, mxg_error *err) {
     if (atomic_load(&r->host->stop)) return MXG_OK;
     switch ((mxg_step_kind)step->kind) {
     case MXG_STEP_FILL: MXG_TRY(fill(r, step, err)); break;
-    case MXG_STEP_GATHER: MXG_TRY(gather(r, step, err)); break;
     case MXG_STEP_CONVERT: MXG_TRY(convert(r, step, err)); break;
+    case MXG_STEP_GATHER: /* by the converts */
     case MXG_STEP_WAIT:
     case MXG_STEP_RELEASE: break; /* a step returns when it is done */
     }
@@ -453,7 +421,9 @@ static void *run_ranks(void *argument) {
 static void host_close(void *state) {
   host *h = state;
   if (!h) return;
+  for (unsigned i = 0; h->rooms && i < mxg_pool_threads(h->pool); i++) mxg_free(h->rooms[i].bytes);
   mxg_pool_free(h->pool);
+  mxg_free(h->rooms);
   pthread_mutex_destroy(&h->lock);
   mxg_free(h->places);
   mxg_free(h);
@@ -470,6 +440,10 @@ static mxg_status host_open(void **state, const mxg_exec_view *view, mxg_error *
   h->view = view;
   h->places = mxg_alloc(view->plan->array_count * sizeof *h->places);
   mxg_status status = h->places ? mxg_pool_create(&h->pool, view->options.threads, err) : mxg_fail_nomem(err);
+  if (status == MXG_OK) {
+    h->rooms = mxg_alloc(mxg_pool_threads(h->pool) * sizeof *h->rooms);
+    if (!h->rooms) status = mxg_fail_nomem(err);
+  }
   if (status != MXG_OK) {
     host_close(h);
     return status;
@@ -487,9 +461,8 @@ static void measure_progress(host *h) {
       const mxg_step *step = &plan->steps[s];
       if (step->kind != MXG_STEP_CONVERT) continue; /* every piece is in one */
       for (uint32_t i = step->first; i < step->first + step->count; i++)
-        h->all_bytes += converted_bytes(plan, &plan->pieces[i]);
+        h->all_bytes += piece_bytes(plan, &plan->pieces[i]);
     }
-    h->all_bytes += rank->received_bytes;
   }
 }
 

@@ -1,5 +1,4 @@
-/* write_mask.c -- see write_mask.h. Words inside a run belong to one writer, so they need no atomic exchange to be
-*right;
+/* write_mask.c -- see write_mask.h. Words inside a run belong to one writer, so no atomic exchange is needed there;
 ** those at its ends may be shared. Two writers of one bit are seen either as a bit that was set, or in the count. */
 #include "write_mask.h"
 

@@ -1,8 +1,7 @@
-/* write_mask.h -- the proof that every element and every scale of a target array is written exactly once: a bit for
- *each.
- **
- ** Marked where the bytes are written, checked at the end of a run. Scales are counted in the order of the stored grid
- ** (row, column), whatever their layout makes of it in memory. */
+/* write_mask.h -- the proof that every element and scale of a target array is written exactly once: a bit for each.
+**
+** Marked where the bytes are written, checked at the end of a run. Scales are counted in the order of the stored grid
+** (row, column), whatever their layout makes of it in memory. */
 #ifndef MXG_WRITE_MASK_H
 #define MXG_WRITE_MASK_H
 
