@@ -4,6 +4,7 @@
 
 #include "plan_build.h"
 
+#include <stdio.h>
 #include <string.h>
 
 void mxg_encoding_print(const mxg_encoding *e, mxg_text *text) {
@@ -184,18 +185,54 @@ static void print_pieces(const mxg_plan *plan, const mxg_step *step, mxg_text *t
   }
 }
 
-static void print_rank(const mxg_plan *plan, uint32_t rank, bool full, mxg_text *text) {
+/* What a line of the rank table says, but for the rank. Compared as bytes. */
+typedef struct rank_line {
+  mxg_plan_totals totals;
+  uint64_t received, staging;
+  uint32_t sources, targets;
+} rank_line;
+
+static rank_line line_of(const mxg_plan *plan, uint32_t rank) {
   const mxg_rank *row = &plan->ranks[rank];
-  mxg_plan_totals totals = mxg_plan_totals_of(plan, rank);
-  mxg_text_format(text, "  %4u  %6u %6u  %14llu %14llu  %14llu %14llu  %7u %7u  %5u %6u  %12llu\n", rank, row->sources,
-                  row->targets, (unsigned long long)totals.source_bytes, (unsigned long long)totals.target_bytes,
-                  (unsigned long long)row->received_bytes, (unsigned long long)totals.bf16_bytes, totals.pieces,
-                  totals.gathered, totals.buckets, totals.launches, (unsigned long long)row->staging_bytes);
-  if (!full) return;
+  return (rank_line){mxg_plan_totals_of(plan, rank), row->received_bytes, row->staging_bytes, row->sources,
+                     row->targets};
+}
+
+static void print_line(const rank_line *line, uint32_t first, uint32_t last, mxg_text *text) {
+  char ranks[32];
+  if (first == last)
+    snprintf(ranks, sizeof ranks, "%u", first);
+  else
+    snprintf(ranks, sizeof ranks, "%u-%u", first, last);
+  mxg_text_format(text, "  %-9s  %6u %6u  %14llu %14llu  %14llu %14llu  %7u %7u  %5u %6u  %12llu\n", ranks,
+                  line->sources, line->targets, (unsigned long long)line->totals.source_bytes,
+                  (unsigned long long)line->totals.target_bytes, (unsigned long long)line->received,
+                  (unsigned long long)line->totals.bf16_bytes, line->totals.pieces, line->totals.gathered,
+                  line->totals.buckets, line->totals.launches, (unsigned long long)line->staging);
+}
+
+static void print_steps(const mxg_plan *plan, uint32_t rank, mxg_text *text) {
+  const mxg_rank *row = &plan->ranks[rank];
   for (uint32_t i = 0; i < row->steps; i++) {
     print_step(plan, row->first_step + i, text);
     if (plan->steps[row->first_step + i].kind == MXG_STEP_CONVERT)
       print_pieces(plan, &plan->steps[row->first_step + i], text);
+  }
+}
+
+/* Neighbouring ranks that say the same share a line, unless their steps follow. */
+static void print_ranks(const mxg_plan *plan, bool full, mxg_text *text) {
+  mxg_text_puts(text,
+                "ranks\n  rank       source target    source bytes   target bytes        received        as bf16   "
+                "pieces gathered  bkts launch       staging\n");
+  for (uint32_t rank = 0, next; rank < plan->rank_count; rank = next) {
+    rank_line line = line_of(plan, rank);
+    for (next = rank + 1; next < plan->rank_count && !full; next++) {
+      rank_line other = line_of(plan, next);
+      if (memcmp(&line, &other, sizeof line) != 0) break;
+    }
+    print_line(&line, rank, next - 1, text);
+    if (full) print_steps(plan, rank, text);
   }
 }
 
@@ -219,8 +256,5 @@ void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, bool full, mxg
                     (unsigned long long)(received * 1000 / bf16));
   mxg_text_puts(text, "\n");
   print_kernels(plan, text);
-  mxg_text_puts(text,
-                "ranks\n  rank  source target    source bytes   target bytes        received        as bf16   pieces "
-                "gathered  bkts launch       staging\n");
-  for (uint32_t rank = 0; rank < plan->rank_count; rank++) print_rank(plan, rank, full, text);
+  print_ranks(plan, full, text);
 }
