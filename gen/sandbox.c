@@ -66,18 +66,23 @@ static void *capped_memory(void *user, void *old, size_t old_bytes, size_t bytes
   return fresh;
 }
 
-static void on_count(lua_State *L, lua_Debug *unused) {
-  (void)unused;
+void mxg_sandbox_charge(lua_State *L, uint64_t steps) {
   mxg_sandbox *box = mxg_sandbox_of(L);
-  box->steps += hook_interval;
   struct timespec now;
+  box->steps += steps;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  if (box->steps <= MXG_SANDBOX_STEPS && now.tv_sec - box->began.tv_sec <= MXG_SANDBOX_SECONDS) return;
+  int64_t spent = (int64_t)(now.tv_sec - box->began.tv_sec) * 1000000000 + (now.tv_nsec - box->began.tv_nsec);
+  if (box->steps <= MXG_SANDBOX_STEPS && spent <= MXG_SANDBOX_SECONDS * INT64_C(1000000000)) return;
   mxg_call call = mxg_sandbox_call(L);
   mxg_origin origin = {0};
   if (call.file != MXG_NONE) origin = (mxg_origin){box->files[call.file].path, call.line, 0, 0};
-  mxg_sandbox_fail(L, &origin, 102, "the recipe does not end: it ran for more than %d million instructions",
-                   (int)(MXG_SANDBOX_STEPS / 1000000));
+  mxg_sandbox_fail(L, &origin, 102, "the recipe does not end: it reached %d million instructions or %d seconds",
+                   (int)(MXG_SANDBOX_STEPS / 1000000), (int)MXG_SANDBOX_SECONDS);
+}
+
+static void on_count(lua_State *L, lua_Debug *unused) {
+  (void)unused;
+  mxg_sandbox_charge(L, hook_interval);
 }
 
 void *mxg_sandbox_alloc(lua_State *L, size_t count, size_t size) {

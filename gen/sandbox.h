@@ -16,7 +16,7 @@
 enum {
   MXG_SANDBOX_BYTES = 64 << 20,       /* Lua's memory and what recipe.c keeps of the recipe, each */
   MXG_SANDBOX_STEPS = 50 * 1000000,   /* VM instructions, and allocated bytes / 32 */
-  MXG_SANDBOX_SECONDS = 10,           /* of processor time: what no counter of instructions sees */
+  MXG_SANDBOX_SECONDS = 2,            /* of processor time: what no counter of instructions sees */
   MXG_SANDBOX_TEXT_BYTES = 1 << 20,   /* one file */
   MXG_SANDBOX_STRING_BYTES = 1 << 16, /* one string */
   MXG_SANDBOX_DEPTH = 16,             /* includes within includes */
@@ -78,6 +78,10 @@ mxg_call mxg_sandbox_call(lua_State *L);
 int mxg_sandbox_raise(lua_State *L);
 int mxg_sandbox_fail(lua_State *L, const mxg_origin *origin, unsigned code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Adds to the instructions used; does not return when that is too much. For C functions whose work grows with a value.
+ */
+void mxg_sandbox_charge(lua_State *L, uint64_t steps);
 
 /* Arena memory that counts against the cap; does not return on failure. */
 void *mxg_sandbox_alloc(lua_State *L, size_t count, size_t size);

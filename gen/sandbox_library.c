@@ -182,6 +182,34 @@ static int safe_unpack(lua_State *L) {
   return count;
 }
 
+/* table.concat, whose work the hook does not see. Upvalue 1: Lua's own. */
+static int safe_concat(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  int count = lua_gettop(L);
+  mxg_sandbox_charge(L, 2 * (uint64_t)lua_rawlen(L, 1));
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, count, 1);
+  return 1;
+}
+
+/* string.byte, of as many characters as a call can take. Upvalue 1: Lua's own. */
+static int safe_byte(lua_State *L) {
+  size_t bytes;
+  luaL_checklstring(L, 1, &bytes);
+  lua_Integer first = luaL_optinteger(L, 2, 1), last = luaL_optinteger(L, 3, first);
+  if (first < 0) first += (lua_Integer)bytes + 1;
+  if (last < 0) last += (lua_Integer)bytes + 1;
+  if (first < 1) first = 1;
+  if (last > (lua_Integer)bytes) last = (lua_Integer)bytes;
+  if (last - first >= most_unpacked) return luaL_error(L, "string.byte: more than %d characters", (int)most_unpacked);
+  int count = lua_gettop(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, count, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
 static int require_mx(lua_State *L) {
   const char *name = lua_tostring(L, 1);
   if (!name || strcmp(name, "mx") != 0) {
@@ -229,13 +257,16 @@ static void keep(lua_State *L, const char *const *names) {
 }
 
 static void open_strings(lua_State *L) {
-  static const char *const names[] = {"byte", "char", "len", "lower", "sub", "upper", NULL};
+  static const char *const names[] = {"char", "len", "lower", "sub", "upper", NULL};
   lua_getglobal(L, LUA_STRLIBNAME);
   lua_getfield(L, -1, "format");
   lua_pushcclosure(L, safe_format, 1);
-  lua_insert(L, -2);
+  lua_getfield(L, -2, "byte");
+  lua_pushcclosure(L, safe_byte, 1);
+  lua_rotate(L, -3, 2);
   keep(L, names);
-  lua_insert(L, -2);
+  lua_insert(L, -3);
+  lua_setfield(L, -3, "byte");
   lua_setfield(L, -2, "format");
 }
 
@@ -256,7 +287,6 @@ void mxg_sandbox_open_library(lua_State *L) {
   static const char *const base[] = {"assert", "error", "ipairs", "select", "tonumber", "type", NULL};
   static const char *const math[] = {"abs",        "ceil", "floor", "fmod",      "huge", "max", "maxinteger",
                                      "mininteger", "min",  "pi",    "tointeger", "type", "ult", NULL};
-  static const char *const table[] = {"concat", NULL};
   luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
   luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
   luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
@@ -281,8 +311,12 @@ void mxg_sandbox_open_library(lua_State *L) {
   keep(L, math);
   mxg_sandbox_freeze(L, "math");
   lua_setfield(L, 1, "math");
+  lua_newtable(L);
   lua_getglobal(L, LUA_TABLIBNAME);
-  keep(L, table);
+  lua_getfield(L, -1, "concat");
+  lua_pushcclosure(L, safe_concat, 1);
+  lua_setfield(L, -3, "concat");
+  lua_pop(L, 1);
   lua_getfield(L, 2, "sort");
   lua_setfield(L, -2, "sort");
   lua_pushcfunction(L, safe_unpack);
