@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
       const mx_u32 unit = (step + b) * MX_THREADS + threadIdx.x;
       if (unit >= tile.units) continue;
       const mx_spot at = mx_spot_of(tile, unit);
-      mx_write<false>(e, at.row, at.at * MX_VEC, mx_values_of(from[b]), 0, mx_kept<MX_VEC>(cols, at.at * MX_VEC));
+      mx_write(e, at.row, at.at * MX_VEC, mx_values_of(from[b]), mx_kept<MX_VEC>(cols, at.at * MX_VEC));
     }
   }
 }

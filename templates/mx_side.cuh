@@ -6,6 +6,7 @@
 #define MX_SIDE_CUH
 
 #include "mx_entry.cuh"
+#include "mx_pairs.cuh"
 #include "mx_scale.h"
 
 constexpr mx_u32 MX_SRC_SIZE = mx_size(MX_SRC_ELEM), MX_DST_SIZE = mx_size(MX_DST_ELEM);
@@ -96,12 +97,23 @@ template <mx_u32 N> struct mx_values { mx_u32 x[N]; /* FP32 bits */ };
 
 template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_elems<N> &elems, const mx_scales<N> &scales) {
   mx_values<N> out;
-  mx_u32 scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[0]);
+  if constexpr (N % 2 == 0 && MX_SRC_SIZE < 4) {
 #pragma unroll
-  for (mx_u32 k = 0; k < N; k++) {
-    const mx_u32 q = mx_get<MX_SRC_SIZE>(elems.pack, k);
-    if constexpr (!mx_one_scale(N)) scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[k]);
-    out.x[k] = MX_SRC_SCALED ? mx_dequantize(MX_SRC_ELEM, q, scale) : mx_decode(MX_SRC_ELEM, q);
+    for (mx_u32 k = 0; k < N; k += 2) {
+      const mx_pair two = mx_decode_pair<MX_SRC_ELEM>(mx_get<MX_SRC_SIZE * 2>(elems.pack, k / 2));
+      out.x[k] = two.first, out.x[k + 1] = two.second;
+    }
+  } else {
+#pragma unroll
+    for (mx_u32 k = 0; k < N; k++) out.x[k] = mx_decode(MX_SRC_ELEM, mx_get<MX_SRC_SIZE>(elems.pack, k));
+  }
+  if constexpr (MX_SRC_SCALED) {
+    mx_u32 scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[0]);
+#pragma unroll
+    for (mx_u32 k = 0; k < N; k++) {
+      if constexpr (!mx_one_scale(N)) scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[k]);
+      out.x[k] = mx_mul(out.x[k], scale);
+    }
   }
   return out;
 }
@@ -121,15 +133,30 @@ template <mx_u32 N> MX_FN mx_u32 mx_largest(const mx_values<N> &values, mx_u32 k
   return largest;
 }
 
-/* Elements of the target's type. QUANTIZE: scaled by `reciprocal`, else converted as they are. */
-template <bool QUANTIZE, mx_u32 N>
-MX_FN void mx_write(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_values<N> &values, mx_u32 reciprocal,
-                    mx_u32 kept) {
+/* Elements of the target's type. */
+template <mx_u32 N> MX_FN mx_pack<N * MX_DST_SIZE> mx_encode_all(const mx_values<N> &values) {
   mx_pack<N *MX_DST_SIZE> pack = mx_zero_pack<N * MX_DST_SIZE>();
+  if constexpr (N % 2 == 0 && MX_DST_SIZE < 4) {
 #pragma unroll
-  for (mx_u32 k = 0; k < N; k++)
-    mx_put<MX_DST_SIZE>(
-        pack, k, QUANTIZE ? mx_quantize(MX_DST_ELEM, values.x[k], reciprocal) : mx_encode(MX_DST_ELEM, values.x[k]));
+    for (mx_u32 k = 0; k < N; k += 2)
+      mx_put<MX_DST_SIZE * 2>(pack, k / 2, mx_encode_pair<MX_DST_ELEM>({values.x[k], values.x[k + 1]}));
+  } else {
+#pragma unroll
+    for (mx_u32 k = 0; k < N; k++) mx_put<MX_DST_SIZE>(pack, k, mx_encode(MX_DST_ELEM, values.x[k]));
+  }
+  return pack;
+}
+
+/* Values times the reciprocals of their blocks' scales, ready to be elements: with mx_encode this is mx_quantize. */
+template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 reciprocal) {
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal);
+  return values;
+}
+
+template <mx_u32 N>
+MX_FN void mx_write(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_values<N> &values, mx_u32 kept) {
+  const mx_pack<N *MX_DST_SIZE> pack = mx_encode_all(values);
   const mx_u64 address = mx_dst_address(e, row, col);
   if (kept >= N)
     mx_store(address, pack);

@@ -42,11 +42,10 @@ template <mx_u32 N> MX_FN void mx_columns(const mx_entry &e, mx_u32 row, mx_u32 
 #pragma unroll
   for (mx_u32 r = 0; r < MX_BLOCK; r++) {
     if (r >= rows) continue;
-    const mx_values<N> values = mx_values_of<N>(from[r], mx_read_scales<N>(e, row + r, col, N));
-    mx_pack<N> pack = mx_zero_pack<N>();
+    mx_values<N> values = mx_values_of<N>(from[r], mx_read_scales<N>(e, row + r, col, N));
 #pragma unroll
-    for (mx_u32 k = 0; k < N; k++) mx_put<1>(pack, k, mx_quantize(MX_DST_ELEM, values.x[k], reciprocal[k]));
-    mx_store(mx_dst_address(e, row + r, col), pack);
+    for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
+    mx_write(e, row + r, col, values, N);
   }
 }
 

@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
         const mx_u32 col = first + r * MX_LANES * MX_RUN;
-        if (col < cols) mx_write<true>(e, at.row, col, values[r], chosen.reciprocal, mx_kept<MX_RUN>(cols, col));
+        if (col < cols) mx_write(e, at.row, col, mx_scaled(values[r], chosen.reciprocal), mx_kept<MX_RUN>(cols, col));
       }
       if (lane == 0) mx_put_scale(e, at.row, first, chosen.scale);
     }

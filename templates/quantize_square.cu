@@ -69,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
       const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
       if (!s.kept) continue;
       if constexpr (!MX_KEEP) from[0] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
-      mx_write<true>(e, s.row, s.col, mx_values_of(from[MX_KEEP ? r : 0]), chosen.reciprocal, s.kept);
+      mx_write(e, s.row, s.col, mx_scaled(mx_values_of(from[MX_KEEP ? r : 0]), chosen.reciprocal), s.kept);
     }
     if (mine && member == 0) mx_put_scale(e, block.row * MX_DST_BLOCK_ROWS, block.at * MX_DST_BLOCK_COLS, chosen.scale);
   }

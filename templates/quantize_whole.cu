@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
       if (unit >= tile.units) continue;
       const mx_spot at = mx_spot_of(tile, unit);
       const mx_u32 col = at.at * MX_VEC;
-      mx_write<true>(e, at.row, col, mx_values_of(from[b]), chosen.reciprocal, mx_kept<MX_VEC>(cols, col));
+      mx_write(e, at.row, col, mx_scaled(mx_values_of(from[b]), chosen.reciprocal), mx_kept<MX_VEC>(cols, col));
       if (e.dst_row + at.row == 0 && e.dst_col + col == 0) mx_put_scale(e, at.row, col, chosen.scale);
     }
   }

@@ -1,7 +1,7 @@
 /* compare.h -- one generated kernel, on the CPU or on a GPU, against the host's conversion, bit for bit: random sources
-*(NaN, Inf, subnormals,
-** zeros, distinct scales), poisoned targets with guards, work tables with segments in reverse order and columns from
-** two sources. */
+ *(NaN, Inf, subnormals,
+ ** zeros, distinct scales), poisoned targets with guards, work tables with segments in reverse order and columns from
+ ** two sources. */
 #ifndef COMPARE_H
 #define COMPARE_H
 
@@ -154,14 +154,8 @@ static void same(const char *what, const unsigned char *got, const unsigned char
   }
 }
 
-static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
-  matrix src[SOURCES] = {{0}};
-  for (unsigned half = 0; half < (s->cut ? 2u : 1u); half++) {
-    uint32_t cols = !s->cut ? s->cols : half ? s->cols - s->cut : s->cut;
-    src[half] = matrix_of(&kernel->src, s->rows, cols, up(cols, s->vec), 0, 0);
-    randomise(&src[half], &kernel->src, seed + half);
-  }
-  int fill = seed % 2 ? 0xff : 0xa5;
+/* The kernel's target of these sources against the host's. */
+static void check(const shape *s, const mxg_kernel *kernel, const matrix *src, int fill) {
   matrix got = matrix_of(&kernel->dst, s->rows, s->cols, up(s->cols, s->vec), GUARD, fill);
   matrix want = matrix_of(&kernel->dst, s->rows, s->cols, up(s->cols, s->vec), GUARD, fill);
   mx_entry *entries = emulate_alloc(2 * (size_t)s->rows * sizeof *entries);
@@ -175,10 +169,21 @@ static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
   same("scale", got.scale - GUARD, want.scale - GUARD, got.scale_bytes, s, kernel,
        kernel->dst.scale == MX_SCALE_E8M0 ? 1 : 4);
   emulate_release(entries);
-  free_matrix(&src[0]);
-  free_matrix(&src[1]);
   free_matrix(&got);
   free_matrix(&want);
+}
+
+/* The same for random sources. */
+static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
+  matrix src[SOURCES] = {{0}};
+  for (unsigned half = 0; half < (s->cut ? 2u : 1u); half++) {
+    uint32_t cols = !s->cut ? s->cols : half ? s->cols - s->cut : s->cut;
+    src[half] = matrix_of(&kernel->src, s->rows, cols, up(cols, s->vec), 0, 0);
+    randomise(&src[half], &kernel->src, seed + half);
+  }
+  check(s, kernel, src, seed % 2 ? 0xff : 0xa5);
+  free_matrix(&src[0]);
+  free_matrix(&src[1]);
 }
 
 #endif

@@ -109,16 +109,66 @@ static const shape shapes[] = {
     {MXG_QUANTIZE_WHOLE, &scratch, &whole, 0, 4, 64, 128, 20, 70, 32, 6},
     {MXG_QUANTIZE_WHOLE, &scratch, &whole_element, 65, 1, 64, 300, 11, 65, 0, 11},
 };
+
+/* ---- sources that hold every value ------------------------------------------------------------------------------- */
+
+/* Element c under scale byte r: all pairs. */
+static void all_pairs(matrix *m) {
+  for (uint64_t i = 0; i < m->data_bytes; i++) m->data[i] = (unsigned char)(i % m->ld);
+  for (uint64_t i = 0; i < m->scale_bytes; i++) m->scale[i] = (unsigned char)(i / m->scale_ld);
+}
+
+/* All 16-bit elements in order. */
+static void all_halves(matrix *m) {
+  for (uint64_t i = 0; i < m->data_bytes / 2; i++) put(m->data + i * 2, (uint32_t)i, 2);
+}
+
+/* FP32 halfway between two elements of a narrower type, and one step off: 13 bits go for fp16, 16, 20 and 21. */
+static void near_ties(matrix *m) {
+  static const unsigned dropped[] = {13, 16, 20, 21};
+  for (uint64_t i = 0; i < m->data_bytes / 4; i++) {
+    uint32_t bits = random_word(), drop = dropped[bits >> 6 & 3], tie = (1u << (drop - 1)) + bits % 3 - 1;
+    uint32_t exponent = i / 32 % 2 ? 90 + (bits >> 8) % 64 : 124 + (bits >> 8 & 3);
+    put(m->data + i * 4, ((bits & 0x807fffffu) >> drop << drop) | exponent << 23 | tie, 4);
+  }
+}
+
+typedef struct sweep {
+  shape shape;
+  void (*fill)(matrix *m);
+} sweep;
+
+static const sweep sweeps[] = {
+    {{MXG_DEQUANTIZE, &row, &bf16, 0, 8, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &row, &fp16, 0, 8, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &row, &fp32, 0, 4, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &row_even, &bf16, 0, 8, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &row_even, &fp16, 0, 8, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &row_even, &fp32, 0, 4, 128, 512, 256, 256, 0, 256}, all_pairs},
+    {{MXG_DEQUANTIZE, &fp16, &bf16, 0, 8, 128, 512, 64, 1024, 0, 64}, all_halves},
+    {{MXG_DEQUANTIZE, &fp16, &fp32, 0, 4, 128, 512, 64, 1024, 0, 64}, all_halves},
+    {{MXG_DEQUANTIZE, &bf16, &fp16, 0, 8, 128, 512, 64, 1024, 0, 64}, all_halves},
+    {{MXG_QUANTIZE_ROWWISE, &bf16, &row, 0, 8, 128, 128, 64, 1024, 0, 64}, all_halves},
+    {{MXG_QUANTIZE_ROWWISE, &bf16, &row_padded, 0, 8, 128, 128, 64, 1024, 0, 64}, all_halves},
+    {{MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0, 8, 128, 128, 64, 1024, 0, 64}, all_halves},
+    {{MXG_QUANTIZE_ROWWISE, &fp16, &row_even, 0, 8, 128, 128, 64, 1024, 0, 64}, all_halves},
+    {{MXG_DEQUANTIZE, &fp32, &bf16, 0, 4, 128, 512, 64, 1024, 0, 64}, near_ties},
+    {{MXG_DEQUANTIZE, &fp32, &fp16, 0, 4, 128, 512, 64, 1024, 0, 64}, near_ties},
+    {{MXG_QUANTIZE_ROWWISE, &fp32, &row, 0, 4, 128, 128, 64, 1024, 0, 64}, near_ties},
+    {{MXG_QUANTIZE_ROWWISE, &fp32, &row_even, 0, 4, 128, 128, 64, 1024, 0, 64}, near_ties},
+};
+enum { SWEEPS = sizeof sweeps / sizeof *sweeps };
+
 enum { SHAPES = sizeof shapes / sizeof *shapes, SEEDS = 3 };
 
-static mxg_kernel kernels[SHAPES];
+static mxg_kernel kernels[SHAPES + SWEEPS]; /* of the shapes, then of the sweeps */
 
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static int compile_all(void **state) {
   (void)state;
-  for (size_t i = 0; i < SHAPES; i++) {
-    const shape *s = &shapes[i];
+  for (size_t i = 0; i < SHAPES + SWEEPS; i++) {
+    const shape *s = i < SHAPES ? &shapes[i] : &sweeps[i - SHAPES].shape;
     kernels[i] = (mxg_kernel){.family = (uint8_t)s->family,
                               .cols = s->fixed_cols,
                               .vec = s->vec,
@@ -129,7 +179,7 @@ static int compile_all(void **state) {
     if (s->family == MXG_MOVE) kernels[i].dst.elem = kernels[i].src.elem;
     mxg_kernel_name(&kernels[i]);
   }
-  return emulate_prepare(kernels, SHAPES);
+  return emulate_prepare(kernels, SHAPES + SWEEPS);
 }
 
 static int free_compiled(void **state) {
@@ -148,6 +198,18 @@ static void every_kernel_equals_the_host(void **state) {
   }
 }
 
+static void every_value_converts_as_on_the_host(void **state) {
+  (void)state;
+  for (size_t i = 0; i < SWEEPS; i++) {
+    const shape *s = &sweeps[i].shape;
+    random_state = i;
+    matrix src = matrix_of(s->src, s->rows, s->cols, s->cols, 0, 0);
+    sweeps[i].fill(&src);
+    check(s, &kernels[SHAPES + i], &src, 0x77);
+    free_matrix(&src);
+  }
+}
+
 /* Thousands of entries of one row: the search for a tile's entry, and tiles that are mostly empty. */
 static void many_small_entries(void **state) {
   (void)state;
@@ -160,6 +222,7 @@ static void many_small_entries(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_equals_the_host),
+      cmocka_unit_test(every_value_converts_as_on_the_host),
       cmocka_unit_test(many_small_entries),
   };
   const char *missing = emulate_missing();
