@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "compile.h"
+#include "cubin.h"
 #include "error.h"
-#include "hash.h"
 
 static const mxg_encoding mxfp8 = {
     .elem = MX_E4M3, .scale = MX_SCALE_E8M0, .rule = MX_RCEIL, .block_rows = 1, .block_cols = 32};
@@ -172,6 +172,35 @@ static void two_compilations_give_the_same_bytes(void **state) {
   }
 }
 
+/* A cubin that is cut, or damaged anywhere, is read inside its bytes (a sanitizer looks on). */
+static void damaged_cubins_are_read_within_bounds(void **state) {
+  fixture *f = *state;
+  need_nvrtc();
+  mxg_error err;
+  const mxg_cubin *cubin;
+  mxg_cubin_use use;
+  assert_int_equal(mxg_compile(&cubin, f->sources, 1, "sm_90a", 1, &f->arena, &err), MXG_OK);
+  assert_true(mxg_cubin_read(&use, cubin->bytes, cubin->count, f->sources[0].kernel, 90));
+  assert_int_equal(use.registers, cubin->registers);
+  assert_false(mxg_cubin_read(&use, cubin->bytes, cubin->count, "mx_another", 90));
+  for (size_t cut = 0; cut < cubin->count; cut += cut < 256 ? 1 : 61) {
+    unsigned char *bytes = malloc(cut + 1);
+    assert_non_null(bytes);
+    memcpy(bytes, cubin->bytes, cut);
+    bool good = mxg_cubin_read(&use, bytes, cut, f->sources[0].kernel, 90); /* what is cut off may not matter */
+    free(bytes);
+    assert_false(good && cut < cubin->count / 2);
+  }
+  unsigned char *bytes = malloc(cubin->count);
+  assert_non_null(bytes);
+  for (size_t i = 0; i < cubin->count; i++) {
+    memcpy(bytes, cubin->bytes, cubin->count);
+    bytes[i] ^= (unsigned char)(i % 2 ? 0xff : 0x81);
+    mxg_cubin_read(&use, bytes, cubin->count, f->sources[0].kernel, 90);
+  }
+  free(bytes);
+}
+
 static void faults_name_their_place(void **state) {
   fixture *f = *state;
   need_nvrtc();
@@ -224,6 +253,7 @@ int main(void) {
       cmocka_unit_test(architectures_are_known_by_name),
       cmocka_unit_test(every_family_compiles_for_every_architecture),
       cmocka_unit_test(two_compilations_give_the_same_bytes),
+      cmocka_unit_test(damaged_cubins_are_read_within_bounds),
       cmocka_unit_test(faults_name_their_place),
       cmocka_unit_test(templates_come_from_a_folder_if_told),
   };
