@@ -3,7 +3,6 @@
 #include "bound.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct shape {
   int bits, smallest; /* p; log2 of half the smallest step */
@@ -22,15 +21,6 @@ static shape shape_of(unsigned elem) {
   return (shape){24, -150, 0x1.fffffep127, 127};
 }
 
-/* The largest power of two <= y, y > 0 and normal. */
-static double power_below(double y) {
-  uint64_t bits;
-  memcpy(&bits, &y, sizeof bits);
-  bits &= 0x7ff0000000000000u;
-  memcpy(&y, &bits, sizeof y);
-  return y;
-}
-
 double mxg_bound_scale(const mxg_encoding *encoding, double largest) {
   shape s = shape_of(encoding->elem);
   if (encoding->scale != MX_SCALE_E8M0) {
@@ -40,7 +30,7 @@ double mxg_bound_scale(const mxg_encoding *encoding, double largest) {
   }
   const double least = 0x1p-127;
   if (largest <= 0) return least;
-  double power = power_below(largest), mantissa = largest / power;
+  double power = mxg_power_below(largest), mantissa = largest / power;
   switch ((enum mx_rule)encoding->rule) {
   case MX_CEIL: power *= mantissa > 1.0 ? 2 : 1; break;
   case MX_RCEIL: power *= mantissa > 1.75 ? 2 : 1; break;
@@ -67,13 +57,4 @@ mxg_bound mxg_bound_of(const mxg_encoding *encoding, double largest, double form
     bound.saturation = INFINITY; /* A / max * max is A again, but for the rounding counted above */
   }
   return bound;
-}
-
-double mxg_bound_error(const mxg_bound *bound, double x, double d) {
-  double y = x + d;
-  double rounding = power_below(y) * bound->half_ulp;
-  if (rounding < bound->smallest) rounding = bound->smallest;
-  double over = y - bound->saturation;
-  if (over > rounding) rounding = over;
-  return d + rounding + y * bound->relative;
 }

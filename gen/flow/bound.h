@@ -22,6 +22,8 @@
 
 #include "../../runtime/plan.h"
 
+#include <string.h>
+
 /* The scale for a block whose largest magnitude is A. */
 double mxg_bound_scale(const mxg_encoding *encoding, double largest);
 
@@ -35,7 +37,22 @@ typedef struct mxg_bound {
 
 mxg_bound mxg_bound_of(const mxg_encoding *encoding, double largest, double former);
 
-/* The error of this stage and the former ones for an element of magnitude `x` that they have moved by at most `d`. */
-double mxg_bound_error(const mxg_bound *bound, double x, double d);
+/* The largest power of two <= y; 0 for 0. Doubles that come from FP32 are never subnormal. */
+static inline double mxg_power_below(double y) {
+  uint64_t bits;
+  memcpy(&bits, &y, sizeof bits);
+  bits &= 0x7ff0000000000000u;
+  memcpy(&y, &bits, sizeof y);
+  return y;
+}
+
+/* The error of this stage and the former ones for an element of magnitude `x` that they have moved by at most `d`.
+** Inline: called for every element. */
+static inline double mxg_bound_error(const mxg_bound *bound, double x, double d) {
+  double y = x + d, rounding = mxg_power_below(y) * bound->half_ulp, over = y - bound->saturation;
+  rounding = rounding < bound->smallest ? bound->smallest : rounding;
+  rounding = over > rounding ? over : rounding;
+  return d + rounding + y * bound->relative;
+}
 
 #endif

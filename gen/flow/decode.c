@@ -33,23 +33,28 @@ static float fp16_value(uint16_t bits) {
 }
 
 static void elements(float *out, unsigned elem, const unsigned char *from, uint64_t count) {
-  for (uint64_t i = 0; i < count; i++) {
-    uint16_t half;
-    uint32_t word;
-    switch ((enum mx_elem)elem) {
-    case MX_E4M3: out[i] = table_e4m3[from[i]]; break;
-    case MX_E5M2: out[i] = table_e5m2[from[i]]; break;
-    case MX_BF16:
+  const float *table = elem == MX_E5M2 ? table_e5m2 : table_e4m3;
+  uint16_t half;
+  uint32_t word;
+  switch ((enum mx_elem)elem) {
+  case MX_E4M3:
+  case MX_E5M2:
+    for (uint64_t i = 0; i < count; i++) out[i] = table[from[i]];
+    break;
+  case MX_BF16:
+    for (uint64_t i = 0; i < count; i++) {
       memcpy(&half, from + 2 * i, 2);
       word = (uint32_t)half << 16;
       memcpy(&out[i], &word, 4);
-      break;
-    case MX_FP16:
+    }
+    break;
+  case MX_FP16:
+    for (uint64_t i = 0; i < count; i++) {
       memcpy(&half, from + 2 * i, 2);
       out[i] = fp16_value(half);
-      break;
-    case MX_FP32: memcpy(&out[i], from + 4 * i, 4); break;
     }
+    break;
+  case MX_FP32: memcpy(out, from, count * 4); break;
   }
 }
 

@@ -289,6 +289,31 @@ static void judge(comparison *c, uint64_t stored_row, uint64_t col, double want,
   chain->bound = bound;
 }
 
+/* True when no element of the row is further off than the chain's worst so far, so that counting them is all there is
+*to
+** do: most rows, at a fraction of the cost. Only for one plane and a target that adds no rounding of its own. */
+static bool row_is_quiet(const comparison *c, const float *values, uint64_t row, uint64_t shift) {
+  const stage *st = &c->first->planes[0];
+  const mxg_bound *second = &c->second.bounds[0];
+  bool adds = !c->target->moved && (c->second.encoding.scale != MX_SCALE_NONE || second->half_ulp > 0);
+  if (c->first->count != 1 || adds || c->chain->elements == 0) return false;
+  double allowed = c->chain->worst < 1 ? c->chain->worst : 1, extra = c->target->moved ? 0 : second->smallest;
+  uint64_t width = stage_width(st, c->slab->cols);
+  const mxg_bound *bounds = st->bounds + stage_row(st, row);
+  for (uint64_t k = 0; k < c->cols;) {
+    uint64_t block = st->col_blocks == 1 ? 0 : (shift + k) / width, end = (block + 1) * width - shift;
+    mxg_bound bound = bounds[block];
+    bool loud = false;
+    if (st->col_blocks == 1 || end > c->cols) end = c->cols;
+    for (; k < end; k++) {
+      double want = (double)values[k], error = fabs((double)c->have[k] - want);
+      loud |= !(error <= allowed * (mxg_bound_error(&bound, fabs(want), 0) + extra)); /* NaN is loud too */
+    }
+    if (loud || isinf(bound.smallest)) return false;
+  }
+  return true;
+}
+
 /* Stored rows of a shard to rows of the tensor, one call a row. */
 static void compare_row(comparison *c, uint64_t stored_row, uint64_t row) {
   const slab *s = c->slab;
@@ -296,6 +321,10 @@ static void compare_row(comparison *c, uint64_t stored_row, uint64_t row) {
   uint64_t shift = s->tensor->vector ? 0 : target->shard->first_col + c->col - s->col; /* slab column of have[0] */
   const float *values = s->values + row * s->cols + shift;
   read_row(c->have, s->tensor, &target->stored, c->matrix, stored_row, c->col, c->cols);
+  if (row_is_quiet(c, values, row, shift)) {
+    c->chain->elements += c->cols;
+    return;
+  }
   const mxg_bound *seconds = c->second.bounds + stage_row(&c->second, stored_row);
   for (uint64_t k = 0; k < c->cols; k++) {
     double want = (double)values[k], have = (double)c->have[k], x = fabs(want);
