@@ -127,8 +127,11 @@ static mxg_status generate(const mxg_args *args, mxg_options *options, mxg_error
   if (status == MXG_OK && !args->json) print_text(&g, options->out_dir, mxg_seconds() - began, &text);
   mxg_generation_free(&g);
   if (status == MXG_OK) return mxg_out(&text, err);
-  if (status == MXG_ERR_ENVIRONMENT && err && !*err->help)
-    mxg_error_help(err, "install NVRTC, or write the sources alone: --source-only");
+  if (status == MXG_ERR_ENVIRONMENT && err) {
+    char help[sizeof err->help];
+    snprintf(help, sizeof help, "%.400s%swrite the sources alone: --source-only", err->help, *err->help ? "; or " : "");
+    mxg_error_help(err, "%s", help);
+  }
   return status;
 }
 

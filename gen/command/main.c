@@ -87,10 +87,10 @@ static mxg_status print_help(const char *name, mxg_error *err) {
   for (const mxg_verb *const *v = mxg_verbs; *v; v++) {
     char head[64];
     snprintf(head, sizeof head, "%s %s", (*v)->name, (*v)->operands);
-    mxg_text_format(&text, "  %-26s %s\n", head, (*v)->summary);
+    mxg_text_format(&text, "  %-31s %s\n", head, (*v)->summary);
   }
   mxg_text_puts(&text,
-                "  help [VERB]                this text, or the options of a verb\n"
+                "  help [VERB]                     this text, or the options of a verb\n"
                 "\nexit codes: 0 ok, 1 input is wrong, 2 usage, 3 environment, 4 compile, 5 wrong result, 6 timeout "
                 "or lost rank\n");
   return mxg_out(&text, err);

@@ -53,7 +53,8 @@ mxg_bound mxg_bound_of(const mxg_encoding *encoding, double largest, double form
   bound.smallest *= mxg_bound_scale(encoding, largest + former);
   bound.saturation *= mxg_bound_scale(encoding, largest > former ? largest - former : 0);
   if (encoding->scale == MX_SCALE_FP32) {
-    bound.relative = 0x1p-22;
+    bound.relative = bound.half_ulp + 0x1p-22;
+    bound.half_ulp = 0;
     bound.saturation = INFINITY; /* A / max * max is A again, but for the rounding counted above */
   }
   return bound;

@@ -12,11 +12,11 @@
 **   rceil  2^(a - emax), or twice that when A > 1.75 * 2^a: the smallest power of two with A <= max * s
 **   ceil   the smallest power of two >= A, over 2^emax
 **   even   floor of A rounded to the element's precision, so it saturates when 1.75 * 2^a < A < (2 - 2^-p) * 2^a
-** never below 2^-127. An FP32 scale is A / max rounded, never below 2^-126, 1 for A = 0; quotient, product and scale
-*are
-** each rounded to FP32, which adds at most 2^-22 |y|. A value that a former stage has already moved by d is some y with
-** |y - x| <= d: the bounds are taken at |x| + d, with scales from A + D for rounding and from A - D for saturation, D
-** the block's largest d, and add up. */
+** never below 2^-127. An FP32 scale is A / max rounded, never below 2^-126, 1 for A = 0; it is no power of two, so
+** the steps of q are not those of y and rounding errs by at most 2^-p |y|; quotient, product and scale are each
+** rounded to FP32, which adds at most 2^-22 |y|.
+** A value that a former stage has already moved by d is some y with |y - x| <= d: the bounds are taken at |x| + d, with
+** scales from A + D for rounding and from A - D for saturation, D the block's largest d, and add up. */
 #ifndef MXG_BOUND_H
 #define MXG_BOUND_H
 

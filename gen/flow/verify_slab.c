@@ -290,8 +290,8 @@ static void judge(comparison *c, uint64_t stored_row, uint64_t col, double want,
 }
 
 /* True when no element of the row is further off than the chain's worst so far, so that counting them is all there is
-*to
-** do: most rows, at a fraction of the cost. Only for one plane and a target that adds no rounding of its own. */
+ *to
+ ** do: most rows, at a fraction of the cost. Only for one plane and a target that adds no rounding of its own. */
 static bool row_is_quiet(const comparison *c, const float *values, uint64_t row, uint64_t shift) {
   const stage *st = &c->first->planes[0];
   const mxg_bound *second = &c->second.bounds[0];

@@ -67,6 +67,50 @@ static void bounds_hold(void **state) {
   }
 }
 
+/* MXFP8 and from there blocks with an FP32 scale: the bounds of two stages add up. Returns the largest ratio. */
+static double worst_of_two(int elem) {
+  mxg_encoding first = {.elem = MX_E4M3, .scale = MX_SCALE_E8M0, .rule = MX_FLOOR, .block_rows = 1, .block_cols = 32};
+  mxg_encoding second = {.elem = (uint8_t)elem, .scale = MX_SCALE_FP32, .block_rows = 128, .block_cols = 128};
+  double worst = 0;
+  mxg_random random = mxg_random_begin(3, "two", 32);
+  for (uint64_t row = 0; row < 20000; row++) {
+    uint16_t values[32];
+    uint32_t largest = 0, largest_moved = 0, moved[32];
+    mxg_random_row(values, &random, row, 0, 32);
+    for (int i = 0; i < 32; i++) {
+      uint32_t a = (uint32_t)(values[i] & 0x7fff) << 16;
+      if (a > largest) largest = a;
+    }
+    uint32_t s = mx_scale_e8m0(MX_FLOOR, MX_E4M3, MX_NAN_BLOCK, largest);
+    mxg_bound bound = mxg_bound_of(&first, (double)float_of(largest), 0);
+    double former = 0;
+    for (int i = 0; i < 32; i++) {
+      uint32_t x = (uint32_t)values[i] << 16;
+      moved[i] = mx_dequantize(MX_E4M3, mx_quantize(MX_E4M3, x, mx_e8m0_reciprocal(s)), mx_e8m0_decode(s));
+      if ((moved[i] & 0x7fffffff) > largest_moved) largest_moved = moved[i] & 0x7fffffff;
+      double d = mxg_bound_error(&bound, fabs((double)float_of(x)), 0);
+      if (d > former) former = d;
+    }
+    uint32_t scale = mx_scale_fp32(elem, MX_NAN_BLOCK, largest_moved);
+    mxg_bound then = mxg_bound_of(&second, (double)float_of(largest), former);
+    for (int i = 0; i < 32; i++) {
+      double x = (double)float_of((uint32_t)values[i] << 16);
+      uint32_t q = mx_quantize(elem, moved[i], mx_fp32_reciprocal(scale));
+      double have = (double)float_of(mx_dequantize(elem, q, scale));
+      double most = mxg_bound_error(&then, fabs(x), mxg_bound_error(&bound, fabs(x), 0));
+      assert_true(fabs(have - x) <= most);
+      if (fabs(have - x) / most > worst) worst = fabs(have - x) / most;
+    }
+  }
+  return worst;
+}
+
+static void stages_add_up(void **state) {
+  (void)state;
+  assert_true(worst_of_two(MX_E4M3) > 0.8);
+  assert_true(worst_of_two(MX_E5M2) > 0.8);
+}
+
 /* The second reader agrees with the project's own on every byte, half and scale. */
 static void decodes_alike(void **state) {
   (void)state;
@@ -120,7 +164,7 @@ static void random_is_a_function_of_place(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(bounds_hold), cmocka_unit_test(decodes_alike),
-                                     cmocka_unit_test(random_is_a_function_of_place)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(bounds_hold), cmocka_unit_test(stages_add_up),
+                                     cmocka_unit_test(decodes_alike), cmocka_unit_test(random_is_a_function_of_place)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
