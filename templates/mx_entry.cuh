@@ -29,7 +29,7 @@ MX_FN mx_u32 mx_cols(const mx_entry &e) { return MX_COLS ? MX_COLS : e.cols; }
 
 /* How many of the N elements from column `col` on are there; col is a multiple of N and below cols. */
 template <mx_u32 N> MX_FN mx_u32 mx_kept(mx_u32 cols, mx_u32 col) {
-  return MX_COLS && MX_COLS % N == 0 ? N : cols - col;
+  return MX_COLS > 0 && MX_COLS % N == 0 ? N : cols - col;
 }
 
 /* Units of an entry lie row by row, `wide` units to a row. */

@@ -16,8 +16,8 @@ constexpr bool MX_SRC_COLUMNWISE = MX_SRC_BLOCK_COLS == 1 && MX_SRC_BLOCK_ROWS >
 constexpr bool MX_DST_COLUMNWISE = MX_DST_BLOCK_COLS == 1 && MX_DST_BLOCK_ROWS > 1;
 
 static_assert(MX_SRC_ELEM <= MX_FP32 && MX_DST_ELEM <= MX_FP32, "elements are e4m3, e5m2, bf16, fp16 or fp32");
-static_assert(!MX_SRC_SCALED || (MX_SRC_BLOCK_ROWS && MX_SRC_BLOCK_COLS), "a scaled source has blocks");
-static_assert(!MX_DST_SCALED || (MX_DST_BLOCK_ROWS && MX_DST_BLOCK_COLS), "a scaled target has blocks");
+static_assert(!MX_SRC_SCALED || (MX_SRC_BLOCK_ROWS > 0 && MX_SRC_BLOCK_COLS > 0), "a scaled source has blocks");
+static_assert(!MX_DST_SCALED || (MX_DST_BLOCK_ROWS > 0 && MX_DST_BLOCK_COLS > 0), "a scaled target has blocks");
 static_assert(MX_SRC_LAYOUT != MX_SWIZZLED || MX_SRC_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
 static_assert(MX_DST_LAYOUT != MX_SWIZZLED || MX_DST_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
 

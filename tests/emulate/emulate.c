@@ -99,6 +99,7 @@ static int start(call *c, const mxg_kernel *const *kernels, size_t count) {
                                       "-ffp-contract=off",
                                       "-Wall",
                                       "-Werror",
+                                      "-Wno-unknown-warning-option",
                                       "-Wno-unknown-pragmas",
                                       "-Wno-unused-function",
                                       "-Wno-maybe-uninitialized",
