@@ -80,7 +80,7 @@ static uint32_t access_width(const mxg_planner *planner, const mxg_piece *piece,
   uint32_t most = 16 / (family == MXG_QUANTIZE_ROWWISE ? src_bytes : wide);
   uint32_t vec = largest_vec(piece->cols, most);
   vec = largest_vec(piece->dst_col, vec);
-  if (!wire) vec = largest_vec(piece->src_col, vec);
+  vec = largest_vec(piece->src_col, vec); /* also of the wire form, whose blocks begin at the source's */
   if (piece->rows > 1 || array_of(planner, piece->dst)->ndim > 1) {
     vec = largest_vec(array_of(planner, piece->dst)->cols, vec);
     if (!wire) vec = largest_vec(array_of(planner, piece->src)->cols, vec);
@@ -94,8 +94,8 @@ static uint32_t tile_units(mxg_family family, const mxg_encoding *dst) {
   case MXG_DEQUANTIZE:
   case MXG_AMAX:
   case MXG_QUANTIZE_WHOLE: return class_threads * 4;
-  case MXG_QUANTIZE_ROWWISE:
-  case MXG_QUANTIZE_COLUMNWISE: return class_threads;
+  case MXG_QUANTIZE_ROWWISE: return class_threads;
+  case MXG_QUANTIZE_COLUMNWISE: return class_threads * 4; /* a thread takes several neighbouring columns */
   case MXG_QUANTIZE_SQUARE: return dst->block_rows >= 128 ? 1 : class_threads / 32;
   case MXG_FAMILIES: break;
   }
