@@ -94,6 +94,9 @@ typedef struct mxg_placement {
   const char *format_pattern, *layout_pattern;
 } mxg_placement;
 
+/* Appended to the names of a format's second plane, before the scale suffix. */
+#define MXG_SECOND_PLANE_SUFFIX "_columnwise"
+
 /* Names of one tensor's arrays on a side: templates with {e} for the expert index; a template for each part when parts
  *are
  ** apart (then the parts are separate arrays), else one. */

@@ -1,7 +1,7 @@
--- mx.lua -- what a recipe gets from `require "mx"`. Trusted code: constructors are C (recipe.c, declare.c) and check their
--- table against schema.c at once; helpers here only combine them. `core` is what C offers and recipes never see.
+-- mx.lua -- what a recipe gets from `require "mx"`. Trusted code: constructors are C (recipe.c, declare.c) and check
+-- their table against schema.c at once; helpers here only combine them. `core` is what C offers and recipes never see.
 local core = ...
-local format = string.format
+local format, match = string.format, string.match
 local check, fail, freeze = core.check, core.fail, core.freeze
 local ipairs = ipairs
 
@@ -60,7 +60,8 @@ function mx.megatron(t)
     end
     local of_world = o.world // (pp * tp)
     if dp and dp ~= of_world then
-      fail(format("megatron.dp: pp * dp * tp = %d, not world = %d", pp * dp * tp, o.world), "dp", "leave out one of dp and world")
+      fail(format("megatron.dp: pp * dp * tp = %d, not world = %d", pp * dp * tp, o.world), "dp",
+        "leave out one of dp and world")
     end
     dp = of_world
   end
@@ -78,10 +79,14 @@ function mx.megatron(t)
   }
 end
 
--- mx.even_stages { axis =, layers =, scope = "layers.%d", stages = n or counts = { 16, 16, 15, 14 }, first = { patterns },
--- last = { patterns } }: whole layers to stages in order; the first stages get one more where it is not even.
+-- mx.even_stages { axis =, layers =, scope = "layers.%d", stages = n or counts = { 16, 16, 15, 14 },
+-- first = { patterns }, last = { patterns } }: whole layers to stages in order; where it is not even, the
+-- first stages get one more.
 function mx.even_stages(t)
   local o = check("even_stages", t)
+  if not match(o.scope, "^[^%%]*%%d[^%%]*$") then
+    fail('even_stages.scope: one %d stands for the layer, as in "layers.%d"', "scope")
+  end
   local counts = o.counts
   if not counts then
     if not o.stages then fail("even_stages: one of stages and counts is needed", "axis") end
@@ -108,8 +113,8 @@ function mx.even_stages(t)
   return core.stages(stages)
 end
 
--- mx.hf.<family> { scale = "_scale" | "_scale_inv" }: the tensor names of published checkpoints, for models whose tensors
--- are named as below. An entry for a tensor that a model does not declare is skipped; a tensor without an entry is an
+-- mx.hf.<family> { scale = "_scale" | "_scale_inv" }: the tensor names of published checkpoints, for models whose
+-- tensors are named as below. An entry for a tensor that a model does not declare is skipped; a tensor without an entry is an
 -- error. Parts and experts become tensors of their own, as the checkpoints have them.
 --   all        embed  norm  head  layers.N.attn.norm  layers.N.attn.out  layers.N.mlp.norm
 --   llama      attn.qkv (q, k, v)  mlp.gate_up (gate, up)  mlp.down

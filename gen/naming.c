@@ -234,19 +234,22 @@ mxg_status mxg_naming_build(mxg_side_model *side, const mxg_value *names, const 
 typedef struct taken {
   uint64_t hash;
   uint32_t tensor; /* index + 1; 0: free */
-  uint32_t part, scale;
+  uint32_t part;
+  uint32_t plane, scale;
   uint64_t expert;
 } taken;
 
-static size_t array_name(char room[2 * longest_array_name], const mxg_side_model *side, const taken *name) {
+/* The name, cut to fit; returns the bytes that it really has. */
+static size_t array_name(char *room, size_t bytes, const mxg_side_model *side, const taken *name) {
   const mxg_naming *naming = &side->namings[name->tensor - 1];
-  size_t bytes =
-      expand(room, 2 * longest_array_name, naming->templates[name->part], naming->experts_apart, name->expert);
-  if (!name->scale) return bytes;
-  size_t suffix = strlen(side->scale_suffix);
-  if (bytes + suffix >= 2 * longest_array_name) return bytes;
-  memcpy(room + bytes, side->scale_suffix, suffix + 1);
-  return bytes + suffix;
+  size_t used = expand(room, bytes, naming->templates[name->part], naming->experts_apart, name->expert);
+  const char *ends[2] = {name->plane ? MXG_SECOND_PLANE_SUFFIX : "", name->scale ? side->scale_suffix : ""};
+  for (int i = 0; i < 2; i++) {
+    size_t more = strlen(ends[i]);
+    if (used < bytes) snprintf(room + used, bytes - used, "%s", ends[i]);
+    used += more;
+  }
+  return used;
 }
 
 static mxg_status same_name(const taken *first, const taken *second, const char *name, mxg_side which,
@@ -262,12 +265,16 @@ static mxg_status same_name(const taken *first, const taken *second, const char 
 
 static mxg_status insert_name(taken *table, uint64_t mask, taken name, const mxg_side_model *side, mxg_side which,
                               const mxg_value *names, mxg_builder *build) {
-  char room[2 * longest_array_name], other[2 * longest_array_name];
-  name.hash = XXH3_64bits(room, array_name(room, side, &name));
+  char room[longest_array_name + 1], other[longest_array_name + 1];
+  size_t bytes = array_name(room, sizeof room, side, &name);
+  if (bytes > longest_array_name)
+    return mxg_fail_at(build->err, names ? &names->origin : &build->model->tensors[name.tensor - 1].origin, 217,
+                       "the name '%.100s...' is longer than %d bytes", room, (int)longest_array_name);
+  name.hash = XXH3_64bits(room, bytes);
   uint64_t i = name.hash & mask;
   for (; table[i].tensor; i = (i + 1) & mask) {
     if (table[i].hash != name.hash) continue;
-    array_name(other, side, &table[i]);
+    array_name(other, sizeof other, side, &table[i]);
     if (strcmp(other, room) == 0) return same_name(&table[i], &name, room, which, names, build);
   }
   table[i] = name;
@@ -279,8 +286,8 @@ mxg_status mxg_naming_check(const mxg_side_model *side, mxg_side which, const mx
   uint64_t count = 0, room = 64;
   for (uint32_t t = 0; t < model->tensor_count; t++) {
     uint64_t parts = side->namings[t].parts_apart ? model->tensors[t].part_count : 1;
-    count += 2 * parts * (side->namings[t].experts_apart ? model->tensors[t].experts : 1);
-    if (count > 1u << 24)
+    count += 4 * parts * (side->namings[t].experts_apart ? model->tensors[t].experts : 1);
+    if (count > 1u << 25)
       return mxg_fail_at(build->err, &side->origin, 218, "the %s side has more than 8 million arrays",
                          which == MXG_SOURCE ? "source" : "target");
   }
@@ -293,11 +300,13 @@ mxg_status mxg_naming_check(const mxg_side_model *side, mxg_side which, const mx
     const mxg_naming *naming = &side->namings[t];
     uint32_t parts = naming->parts_apart ? model->tensors[t].part_count : 1;
     uint64_t experts = naming->experts_apart ? model->tensors[t].experts : 1;
-    uint32_t kinds = side->placements[t].format->plane[0].scale == MX_SCALE_NONE ? 1 : 2;
+    const mxg_format *format = side->placements[t].format;
+    uint32_t kinds = format->plane[0].scale == MX_SCALE_NONE ? 1 : 2;
     for (uint32_t p = 0; p < parts && status == MXG_OK; p++)
       for (uint64_t e = 0; e < experts && status == MXG_OK; e++)
-        for (uint32_t scale = 0; scale < kinds && status == MXG_OK; scale++)
-          status = insert_name(table, room - 1, (taken){0, t + 1, p, scale, e}, side, which, names, build);
+        for (uint32_t k = 0; k < format->planes * kinds && status == MXG_OK; k++)
+          status =
+              insert_name(table, room - 1, (taken){0, t + 1, p, k / kinds, k % kinds, e}, side, which, names, build);
   }
   mxg_free(table);
   return status;

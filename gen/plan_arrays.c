@@ -20,7 +20,7 @@ static mxg_status name_array(mxg_planner *planner, name_table *names, const mxg_
   uint64_t at = (part * names->experts + expert) * 2 + plane;
   if (!names->offsets[at]) {
     const char *name = mxg_naming_name(naming, (uint32_t)part, expert, planner->arena);
-    if (name && plane) name = mxg_arena_format(planner->arena, "%s_columnwise", name);
+    if (name && plane) name = mxg_arena_format(planner->arena, "%s" MXG_SECOND_PLANE_SUFFIX, name);
     const char *scale = name ? mxg_arena_format(planner->arena, "%s%s", name, side->scale_suffix) : NULL;
     if (!scale) return mxg_fail_nomem(planner->err);
     names->offsets[at] = mxg_planner_string(planner, name);

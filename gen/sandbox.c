@@ -170,9 +170,13 @@ static mxg_origin word_origin(const mxg_recipe_file *file, int line, const char 
   return origin;
 }
 
-/* Takes "7:12: text" apart. Returns the text. */
+/* Takes "7:12: text" apart, and drops the "mx:12: " of our own files. Returns the text. */
 static const char *split_message(const char *message, uint32_t *file, int *line) {
   char *end;
+  if (strncmp(message, "mx:", 3) == 0) {
+    strtol(message + 3, &end, 10);
+    return end[0] == ':' && end[1] == ' ' ? end + 2 : message;
+  }
   *file = (uint32_t)strtoul(message, &end, 10);
   if (end == message || *end != ':') return message;
   const char *digits = end + 1;
@@ -188,8 +192,9 @@ static void take_message(mxg_sandbox *box, unsigned code, const char *message, m
   int line = call.line;
   uint32_t said_file = file;
   const char *text = split_message(message, &said_file, &line);
-  if (text != message && said_file < box->file_count) file = said_file;
-  if (text == message) line = call.line;
+  bool said = text != message && said_file < box->file_count;
+  if (said) file = said_file;
+  if (!said) line = call.line;
   mxg_origin origin = word_origin(&box->files[file], line, text);
   char flat[400];
   snprintf(flat, sizeof flat, "%s", text);

@@ -1,7 +1,7 @@
--- model:  DeepSeek-V3 (61 layers, the first 3 dense with ffn 18432; 256 experts of 2048 and a shared one; hidden 7168, latent
---         attention with 128 heads, vocabulary 129280).
--- ranks:  source 128 (pp 4 with 16, 16, 16 and 13 layers, tp 8, dp 4; ep 32, etp 1), target 64 other ranks (ep 64): 4 experts
---         each, dense tensors whole on every one.
+-- model:  DeepSeek-V3 (61 layers, the first 3 dense with ffn 18432; 256 experts of 2048 and a shared one; hidden 7168,
+--         latent attention with 128 heads, vocabulary 129280).
+-- ranks:  source 128 (pp 4 with 16, 16, 16 and 13 layers, tp 8, dp 4; ep 32, etp 1), target 64 other ranks (ep 64): 4
+--         experts each, dense tensors whole on every one.
 -- intent: from a trainer to a rollout engine beside it, MXFP8 kept as MXFP8 under Hugging Face names. Driven by the
 --         destination: a rank receives its four experts and the dense weights, and nothing else.
 local mx = require "mx"

@@ -1,8 +1,8 @@
 -- model:  GLM-4.5-Air (46 layers, the first dense with ffn 10944; 128 experts of 1408 and a shared one; hidden 4096,
 --         96 query heads in 8 groups of 128 rows with biases, vocabulary 151552).
 -- ranks:  source 4 (tp 4; ep 4, etp 1), target the same 4 as ep 4, dense tensors whole.
--- intent: MXFP8 kept as MXFP8 under Hugging Face names. 10944 columns over tp 4 leave 2736, which 32 does not divide: the
---         down projection of the dense layer falls back to BF16 on the source side, and stays BF16 on the target.
+-- intent: MXFP8 kept as MXFP8 under Hugging Face names. 10944 columns over tp 4 leave 2736, which 32 does not divide:
+--         the down projection of the dense layer falls back to BF16 on the source side, and stays BF16 on the target.
 local mx = require "mx"
 
 local L = mx.param("layers", 46)

@@ -1,7 +1,7 @@
 -- model:  Llama 3 8B.
 -- ranks:  the same 2 on both sides, the same layout: nothing travels between ranks.
--- intent: reconcile. A trainer that holds every linear layer in MXFP8 is told that the first and the last layers stay in
---         high precision: those modules become BF16 in place, the rest stays as it is, byte for byte.
+-- intent: reconcile. A trainer that holds every linear layer in MXFP8 is told that the first and the last layers stay
+--         in high precision: those modules become BF16 in place, the rest stays as it is, byte for byte.
 local mx = require "mx"
 
 local L, keep = mx.param("layers", 32), mx.param("keep", 1)    -- keep: layers at each end that become BF16
@@ -36,7 +36,10 @@ local layout = {
 
 return {
   version = 1, name = "llama3_8b_reconcile_tp2", model = m,
-  source = { mesh = mesh, layout = layout, format = { mx.rule(bf16, "embed", "head", "**norm"), mx.rule(fp8, "layers.**") } },
+  source = {
+    mesh = mesh, layout = layout,
+    format = { mx.rule(bf16, "embed", "head", "**norm"), mx.rule(fp8, "layers.**") },
+  },
   target = {
     mesh = mesh, layout = layout,
     format = { mx.rule(bf16, "embed", "head", "**norm", table.unpack(forced)), mx.rule(fp8, "layers.**") },

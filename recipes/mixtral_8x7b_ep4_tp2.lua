@@ -1,6 +1,8 @@
--- model:  Mixtral 8x7B (32 layers, hidden 4096, 8 experts of 14336, 32 query heads in 8 groups of 128 rows, vocabulary 32000).
+-- model:  Mixtral 8x7B (32 layers, hidden 4096, 8 experts of 14336, 32 query heads in 8 groups of 128 rows,
+--         vocabulary 32000).
 -- ranks:  source 8 (tp 4, dp 2; ep 4, etp 2: experts are split by rows and columns too), target 2 of them as ep 2.
--- intent: MXFP8 experts, spread over experts and inside each, become BF16 under Hugging Face names, half of them on each rank.
+-- intent: MXFP8 experts, spread over experts and inside each, become BF16 under Hugging Face names, half of them
+--         on each rank.
 local mx = require "mx"
 
 local L = mx.param("layers", 32)

@@ -1,7 +1,8 @@
--- model:  Qwen3-30B-A3B (48 layers, hidden 2048, 128 experts of 768, 32 query heads in 4 groups of 128 rows, vocabulary 151936).
+-- model:  Qwen3-30B-A3B (48 layers, hidden 2048, 128 experts of 768, 32 query heads in 4 groups of 128 rows,
+--         vocabulary 151936).
 -- ranks:  source 8 (tp 4, dp 2; ep 8, etp 1), target the same 8, whole tensors spread over them: each rank keeps all.
--- intent: MXFP8 weights of a trainer become BF16 tensors under Hugging Face names. Dense weights are read from the nearer
---         of their two copies.
+-- intent: MXFP8 weights of a trainer become BF16 tensors under Hugging Face names. Dense weights are read from
+--         the nearer of their two copies.
 local mx = require "mx"
 
 local L = mx.param("layers", 48)

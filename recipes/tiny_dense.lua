@@ -1,5 +1,5 @@
--- model:  a dense model of two layers with the structure of the large ones: interleaved q, k, v; gate and up; a vocabulary
---         that the ranks do not divide; tied embeddings.
+-- model:  a dense model of two layers with the structure of the large ones: interleaved q, k, v; gate and up; a
+--         vocabulary that the ranks do not divide; tied embeddings.
 -- ranks:  source 4 (pp 2, tp 2), target the first 2 of them, each with whole tensors.
 -- intent: MXFP8 to BF16 under Hugging Face names; small enough to read every byte.
 local mx = require "mx"
@@ -29,7 +29,9 @@ return {
   version = 1, name = "tiny_dense", model = m,
   source = {
     mesh   = mx.megatron { tp = 2, pp = 2 },
-    stages = mx.even_stages { axis = "pp", layers = L, scope = "layers.%d", stages = 2, first = { "embed" }, last = { "norm", "head" } },
+    stages = mx.even_stages {
+      axis = "pp", layers = L, scope = "layers.%d", stages = 2, first = { "embed" }, last = { "norm", "head" },
+    },
     format = { mx.rule(bf16, "embed", "head", "**norm"), mx.rule(fp8, "layers.**") },
     layout = {
       mx.rule(mx.whole(), "**norm"),

@@ -43,7 +43,9 @@ return {
   version = 1, name = "tiny_moe", model = m,
   source = {
     mesh   = mx.megatron { tp = 2, pp = 2, ep = 2, etp = 1, world = 8 },
-    stages = mx.even_stages { axis = "pp", layers = L, scope = "layers.%d", stages = 2, first = { "embed" }, last = { "norm", "head" } },
+    stages = mx.even_stages {
+      axis = "pp", layers = L, scope = "layers.%d", stages = 2, first = { "embed" }, last = { "norm", "head" },
+    },
     format = formats,
     layout = {
       mx.rule(mx.whole(), "**norm", "**.moe.{router,bias}"),
