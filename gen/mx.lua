@@ -114,8 +114,8 @@ function mx.even_stages(t)
 end
 
 -- mx.hf.<family> { scale = "_scale" | "_scale_inv" }: the tensor names of published checkpoints, for models whose
--- tensors are named as below. An entry for a tensor that a model does not declare is skipped; a tensor without an entry is an
--- error. Parts and experts become tensors of their own, as the checkpoints have them.
+-- tensors are named as below. An entry for a tensor that a model does not declare is skipped; a tensor without an entry
+-- is an error. Parts and experts become tensors of their own, as the checkpoints have them.
 --   all        embed  norm  head  layers.N.attn.norm  layers.N.attn.out  layers.N.mlp.norm
 --   llama      attn.qkv (q, k, v)  mlp.gate_up (gate, up)  mlp.down
 --   qwen3      llama's, and attn.q_norm  attn.k_norm
