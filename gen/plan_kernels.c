@@ -1,6 +1,7 @@
 /* plan_kernels.c -- the third stage of the planner: what is done to each piece, and the shape classes: one kernel for
 ** all pieces alike in formats, layouts, widths of access and, where it carries weight, columns. */
 #include "emit.h"
+#include "kernel_shape.h"
 #include "planner.h"
 
 #include "../runtime/text.h"
@@ -53,7 +54,7 @@ bool mxg_piece_fits(const mxg_encoding *src, const mxg_encoding *dst, const mxg_
 
 /* ---- shape classes ---- */
 
-enum { class_threads = 256, own_cols_share = 16, own_cols_most = 4 };
+enum { own_cols_share = 16, own_cols_most = 4 };
 
 typedef struct shape {
   mxg_kernel kernel; /* with the piece's own cols */
@@ -75,9 +76,7 @@ static uint32_t largest_vec(uint64_t bits, uint32_t most) {
 /* Elements to one access: 16 bytes of the wider side, less where rows or columns do not begin at a multiple of it. */
 static uint32_t access_width(const mxg_planner *planner, const mxg_piece *piece, mxg_family family,
                              const mxg_encoding *src, const mxg_encoding *dst, bool wire) {
-  uint32_t src_bytes = mxg_elem_bytes(src->elem), dst_bytes = mxg_elem_bytes(dst->elem);
-  uint32_t wide = src_bytes > dst_bytes ? src_bytes : dst_bytes;
-  uint32_t most = 16 / (family == MXG_QUANTIZE_ROWWISE ? src_bytes : wide);
+  uint32_t most = mxg_kernel_widest(family, src, dst);
   uint32_t vec = largest_vec(piece->cols, most);
   vec = largest_vec(piece->dst_col, vec);
   vec = largest_vec(piece->src_col, vec); /* also of the wire form, whose blocks begin at the source's */
@@ -86,20 +85,6 @@ static uint32_t access_width(const mxg_planner *planner, const mxg_piece *piece,
     if (!wire) vec = largest_vec(array_of(planner, piece->src)->cols, vec);
   }
   return vec;
-}
-
-static uint32_t tile_units(mxg_family family, const mxg_encoding *dst) {
-  switch (family) {
-  case MXG_MOVE:
-  case MXG_DEQUANTIZE:
-  case MXG_AMAX:
-  case MXG_QUANTIZE_WHOLE: return class_threads * 4;
-  case MXG_QUANTIZE_ROWWISE: return class_threads;
-  case MXG_QUANTIZE_COLUMNWISE: return class_threads * 4; /* a thread takes several neighbouring columns */
-  case MXG_QUANTIZE_SQUARE: return dst->block_rows >= 128 ? 1 : class_threads / 32;
-  case MXG_FAMILIES: break;
-  }
-  return 1;
 }
 
 /* Rule and NaN policy only matter to a kernel that chooses scales. */
@@ -118,11 +103,11 @@ static mxg_kernel kernel_of(const mxg_planner *planner, const mxg_piece *piece, 
   if (wire) src = mxg_wire_encoding(&src);
   if (piece->phase == 0 && dst.scale == MX_SCALE_AMAX) dst = (mxg_encoding){.elem = MX_FP32}; /* to its writers plain */
   bool chooses = family != MXG_MOVE && family != MXG_DEQUANTIZE; /* AMAX too: whether a NaN counts */
-  mxg_kernel kernel = {.family = (uint8_t)family, .cols = piece->cols, .threads = class_threads};
+  mxg_kernel kernel = {.family = (uint8_t)family, .cols = piece->cols};
   kernel.src = as_read(src);
   kernel.dst = chooses ? dst : as_read(dst);
   kernel.vec = access_width(planner, piece, family, &src, &dst, wire);
-  kernel.tile_units = tile_units(family, &dst);
+  mxg_kernel_size(&kernel);
   return kernel;
 }
 

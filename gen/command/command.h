@@ -20,12 +20,12 @@ typedef struct mxg_list {
 
 /* Every option of every verb; a verb's table says which it takes. */
 typedef struct mxg_args {
-  bool help, json, full, source_only, keep_all, checksums, all_ranks;
+  bool help, json, full, source_only, keep_all, checksums, all_ranks, quick;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
-  const char *target_ranks;
-  bool has_random, has_rank, has_threads;
-  uint64_t random, rank, threads;
+  const char *target_ranks, *only;
+  bool has_random, has_rank, has_threads, has_device, has_tile_units;
+  uint64_t random, rank, threads, device, tile_units;
   const char *const *operands;
   int operand_count;
 } mxg_args;
@@ -67,6 +67,7 @@ MXG_VERB(shard);
 MXG_VERB(run);
 MXG_VERB(verify);
 MXG_VERB(show);
+MXG_VERB(bench);
 MXG_VERB(doctor);
 #undef MXG_VERB
 

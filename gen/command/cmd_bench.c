@@ -1,0 +1,122 @@
+/* cmd_bench.c -- `mxgen bench kernels`: generated kernels on this machine's GPU, checked and timed. */
+#include "../../runtime/error.h"
+#include "../bench_kernels.h"
+#include "command.h"
+#include "print.h"
+#include "progress.h"
+
+#include <string.h>
+
+static const mxg_column columns[] = {{"work", "work", false},        {"shape", "shape", false},
+                                     {"graph us", "graph_us", true}, {"p10", "graph_us_p10", true},
+                                     {"p90", "graph_us_p90", true},  {"calls us", "call_us", true},
+                                     {"TB/s", "tb_s", true},         {"copy us", "copy_us", true},
+                                     {"of copy", "ratio", true},     {"asked", "asked", true},
+                                     {"regs", "registers", true},    {"shared", "shared_bytes", true},
+                                     {"local", "local_bytes", true}, {"blocks", "blocks_per_processor", true},
+                                     {"wrong", "wrong_bytes", true}, {NULL, NULL, false}};
+
+static void add_line(mxg_grid *grid, const mxg_bench_line *line) {
+  mxg_grid_puts(grid, line->work);
+  mxg_grid_puts(grid, line->shape);
+  mxg_grid_format(grid, "%.2f", line->graph_us);
+  mxg_grid_format(grid, "%.2f", line->low_us);
+  mxg_grid_format(grid, "%.2f", line->high_us);
+  mxg_grid_format(grid, "%.2f", line->call_us);
+  mxg_grid_format(grid, "%.3f", (double)line->bytes / line->graph_us * 1e-6);
+  mxg_grid_format(grid, "%.2f", line->copy_us);
+  mxg_grid_format(grid, "%.3f", line->copy_us / line->graph_us);
+  if (line->target > 0)
+    mxg_grid_format(grid, "%.2f%s", line->target, line->copy_us / line->graph_us < line->target ? " missed" : "");
+  else
+    mxg_grid_puts(grid, "-");
+  mxg_grid_count(grid, (uint64_t)line->registers);
+  mxg_grid_count(grid, (uint64_t)line->shared_bytes);
+  mxg_grid_count(grid, (uint64_t)line->local_bytes);
+  mxg_grid_count(grid, (uint64_t)line->blocks_per_processor);
+  mxg_grid_count(grid, line->wrong);
+}
+
+static void print(const mxg_bench_result *result, bool json, mxg_text *text) {
+  mxg_grid grid;
+  mxg_grid_begin(&grid, columns);
+  for (uint32_t i = 0; i < result->count; i++) add_line(&grid, &result->lines[i]);
+  if (json) {
+    mxg_text_puts(text, "{\n  \"device\": ");
+    mxg_text_json(text, result->device);
+    mxg_text_format(text, ",\n  \"driver\": \"%s\",\n  \"nvrtc\": \"%s\",\n  \"arch\": \"%s\",\n  \"launch_us\": %.2f",
+                    result->driver, result->nvrtc, result->arch, result->launch_us);
+    mxg_text_puts(text, ",\n  \"lines\": ");
+    mxg_grid_json(&grid, text);
+    mxg_text_puts(text, "\n}\n");
+  } else {
+    mxg_text_format(text, "%s, driver for CUDA %s, NVRTC %s, %s; one launch costs the host %.2f us\n\n", result->device,
+                    result->driver, result->nvrtc, result->arch, result->launch_us);
+    mxg_grid_print(&grid, text, "");
+    mxg_text_puts(text,
+                  "\ngraph: one launch among those of a CUDA graph; calls: one after another; medians. copy: a "
+                  "device-to-device copy\nof as many bytes. Inputs rotate past the L2; every output is compared with "
+                  "the host's, byte for byte.\n");
+  }
+  mxg_grid_free(&grid);
+}
+
+static void tell(void *user, const char *what, unsigned done, unsigned all) {
+  (void)user;
+  mxg_progress(done, all, what);
+}
+
+static mxg_status run(const mxg_args *args, mxg_error *err) {
+  if (strcmp(args->operands[0], "kernels") != 0) {
+    mxg_fail(err, MXG_ERR_USAGE, 903, "mxgen bench knows 'kernels', not '%.100s'", args->operands[0]);
+    return MXG_ERR_USAGE;
+  }
+  mxg_bench_options options = {.device = (int)args->device,
+                               .only = args->only,
+                               .quick = args->quick,
+                               .threads = (uint32_t)args->threads,
+                               .tile_units = (uint32_t)args->tile_units,
+                               .progress = tell};
+  mxg_arena arena = {0};
+  mxg_bench_result result;
+  mxg_status status = mxg_bench_kernels(&result, &options, &arena, err);
+  mxg_progress_clear();
+  uint64_t wrong = 0;
+  if (status == MXG_OK) {
+    mxg_text text = {0};
+    print(&result, args->json, &text);
+    for (uint32_t i = 0; i < result.count; i++) wrong += result.lines[i].wrong;
+    status = mxg_out(&text, err);
+  }
+  mxg_arena_free(&arena);
+  if (status == MXG_OK && wrong)
+    return mxg_fail(err, MXG_ERR_WRONG, 830, "%llu bytes are not what the host makes of the same input",
+                    (unsigned long long)wrong);
+  return status;
+}
+
+static const mxg_option options[] = {
+    {"only", 0, MXG_OPTION_TEXT, offsetof(mxg_args, only), 0, "TEXT", "only works whose name holds TEXT"},
+    {"quick", 0, MXG_OPTION_FLAG, offsetof(mxg_args, quick), 0, NULL, "leave the large matrices out"},
+    {"device", 0, MXG_OPTION_COUNT, offsetof(mxg_args, device), offsetof(mxg_args, has_device), "N", "GPU to use"},
+    {"threads", 0, MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
+     "threads of a block, in place of the chosen number"},
+    {"tile-units", 0, MXG_OPTION_COUNT, offsetof(mxg_args, tile_units), offsetof(mxg_args, has_tile_units), "N",
+     "units of a tile, in place of the chosen number"},
+    MXG_OPTION_JSON("print JSON"),
+    MXG_OPTIONS_END};
+
+const mxg_verb mxg_verb_bench = {
+    .name = "bench",
+    .operands = "kernels",
+    .summary = "check and time generated kernels on this GPU",
+    .text = "Compiles kernels of every family for this machine's GPU, compares what they write with the host's\n"
+            "conversion byte for byte, and times them beside a device-to-device copy of as many bytes.\n"
+            "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
+            "  mxgen bench kernels\n"
+            "  mxgen bench kernels --only dequantize --quick",
+    .options = options,
+    .least = 1,
+    .most = 1,
+    .run = run,
+};
