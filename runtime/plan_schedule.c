@@ -147,6 +147,8 @@ static mxg_status check_step(walk *w, const mxg_step *step) {
   if (step->kind > MXG_STEP_RELEASE || step->pad || step->bucket >= w->plan->step_count ||
       (step->slot >= w->plan->slots && step->slot != 0) || (step->kind == MXG_STEP_GATHER) != (step->peer != MXG_NONE))
     return refuse(w, 721, "is malformed");
+  bool ranged = step->kind != MXG_STEP_WAIT && step->kind != MXG_STEP_RELEASE;
+  if (!ranged && (step->first != 0 || step->count != 0)) return refuse(w, 721, "has a range and no use for it");
   bucket_state *b = bucket_of(w, step->bucket);
   if (b->released) return refuse(w, 722, "goes on with a bucket that was released");
   switch ((mxg_step_kind)step->kind) {

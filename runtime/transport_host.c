@@ -353,9 +353,9 @@ static void need_scratch(const mxg_plan *plan, uint64_t *bytes, uint32_t array) 
 }
 
 static void measure_slot(const mxg_plan *plan, const mxg_step *step, uint64_t *bytes) {
+  if (step->kind != MXG_STEP_FILL && step->kind != MXG_STEP_CONVERT) return; /* only these have a range to walk */
   for (uint32_t i = step->first; i < step->first + step->count; i++) {
-    if (step->kind == MXG_STEP_FILL) need_scratch(plan, bytes, plan->fills[i].array);
-    if (step->kind == MXG_STEP_CONVERT) need_scratch(plan, bytes, plan->pieces[i].dst);
+    need_scratch(plan, bytes, step->kind == MXG_STEP_FILL ? plan->fills[i].array : plan->pieces[i].dst);
   }
 }
 

@@ -309,6 +309,8 @@ static void steps(void **state) {
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->pad = 1);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->kind = MXG_STEP_WAIT);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_WAIT, 0)->peer = 0);
+  SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_WAIT, 0)->count = UINT32_MAX);
+  SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_RELEASE, 0)->first = 1);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_CONVERT, 0)->count++);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_CONVERT, 1)->first--);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_CONVERT, 0)->kernel++);
