@@ -1,6 +1,8 @@
 /* audit.c -- builds the audit; its looks are audit_print.c's. Reads headers only, through checkpoint.h. */
 #include "audit.h"
 
+#include "replicas.h"
+
 #include "../runtime/error.h"
 #include "../runtime/names.h"
 #include "../runtime/text.h"
@@ -282,12 +284,27 @@ static mxg_status prepare(auditor *work, mxg_error *err) {
   return nomem || nomem_tensors || !work->taken ? mxg_fail_nomem(err) : MXG_OK;
 }
 
+/* Target ranks that only repeat whole tensors of lower ranks need no file: `run` writes none for them. */
+static mxg_status find_absent_replicas(bool *absent, const auditor *work, mxg_error *err) {
+  if (work->audit->side != MXG_TARGET || !mxg_checkpoint_ranked(work->checkpoint)) return MXG_OK;
+  MXG_TRY(mxg_plan_replicas(absent, work->plan, err));
+  for (uint32_t f = 0; f < mxg_checkpoint_files(work->checkpoint); f++) {
+    uint32_t rank = mxg_checkpoint_file_rank(work->checkpoint, f);
+    if (rank < work->plan->rank_count) absent[rank] = false;
+  }
+  return MXG_OK;
+}
+
 static mxg_status run(auditor *work, mxg_error *err) {
   MXG_TRY(prepare(work, err));
   bool ranked = mxg_checkpoint_ranked(work->checkpoint);
+  bool *absent = mxg_arena_alloc(&work->audit->arena, work->plan->rank_count, sizeof *absent);
+  if (!absent) return mxg_fail_nomem(err);
+  MXG_TRY(find_absent_replicas(absent, work, err));
   for (uint32_t i = 0; i < work->count; i++) {
     /* Without rank files all ranks that hold a name mean the same tensor. */
     if (!ranked && mxg_names_find(&work->by_name, work->wanted[i].name) != i) continue;
+    if (absent[work->wanted[i].array->rank]) continue;
     MXG_TRY(audit_array(work, work->wanted[i].array, err));
   }
   MXG_TRY(audit_rest(work, err));

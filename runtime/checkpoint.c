@@ -409,6 +409,10 @@ mxg_st_file *mxg_checkpoint_file(const mxg_checkpoint *checkpoint, uint32_t file
 uint32_t mxg_checkpoint_file_rank(const mxg_checkpoint *checkpoint, uint32_t file) {
   return checkpoint->files[file].rank;
 }
+void mxg_checkpoint_forget_ranks(mxg_checkpoint *checkpoint) {
+  for (uint32_t i = 0; i < checkpoint->file_count; i++) checkpoint->files[i].rank = MXG_NONE;
+  checkpoint->rank_files = 0;
+}
 bool mxg_checkpoint_ranked(const mxg_checkpoint *checkpoint) { return checkpoint->rank_files != 0; }
 uint64_t mxg_checkpoint_slots(const mxg_checkpoint *checkpoint) { return checkpoint->slot_count; }
 uint64_t mxg_checkpoint_unlisted(const mxg_checkpoint *checkpoint) { return checkpoint->unlisted; }

@@ -23,6 +23,9 @@ typedef struct mxg_found {
  */
 mxg_status mxg_checkpoint_open(mxg_checkpoint **out, const char *path, mxg_error *err);
 void mxg_checkpoint_close(mxg_checkpoint *checkpoint);
+/* From now on rank files are files like any other: tensors are looked for anywhere. For reading a result of ours, whole
+** tensors in rank files, as an original. */
+void mxg_checkpoint_forget_ranks(mxg_checkpoint *checkpoint);
 
 const char *mxg_checkpoint_path(const mxg_checkpoint *checkpoint);
 uint32_t mxg_checkpoint_files(const mxg_checkpoint *checkpoint); /* rank files by rank, then others by name */

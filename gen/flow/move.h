@@ -32,13 +32,6 @@ typedef struct mxg_move {
 mxg_status mxg_move_run(mxg_move *move, mxg_error *err);
 void mxg_move_end(mxg_move *move);
 
-/* first[array]: true for target arrays of wanted ranks (NULL: all) but for whole tensors that a lower wanted rank has
- * too.
- */
-mxg_status mxg_plan_first_arrays(bool *first, const mxg_plan *plan, const bool *wanted, mxg_error *err);
-/* replica[rank]: true where every target array is such a whole tensor: the rank's file would say nothing new. */
-mxg_status mxg_plan_replicas(bool *replica, const mxg_plan *plan, mxg_error *err);
-
 /* The wire bytes of the ranks of a plan, and what BF16 would have cost. `wanted` as above. */
 void mxg_plan_wire(const mxg_plan *plan, const bool *wanted, uint64_t *bytes, uint64_t *bytes_bf16);
 

@@ -3,6 +3,7 @@
 
 #include "../../runtime/error.h"
 #include "../plan_build.h"
+#include "../replicas.h"
 #include "../temp.h"
 #include "original.h"
 
@@ -97,6 +98,7 @@ static mxg_status shard_from(mxg_transfer *t, const mxg_checkpoint *checkpoint, 
 static mxg_status shard_folder(mxg_transfer *t, const char *folder, mxg_error *err) {
   mxg_checkpoint *checkpoint = NULL;
   MXG_TRY(mxg_checkpoint_open(&checkpoint, folder, err));
+  mxg_checkpoint_forget_ranks(checkpoint);
   mxg_status status = shard_from(t, checkpoint, err);
   mxg_checkpoint_close(checkpoint);
   return status;

@@ -5,6 +5,7 @@
 
 #include "../../runtime/error.h"
 #include "../plan_build.h"
+#include "../replicas.h"
 #include "original.h"
 #include "verify_slab.h"
 #include "workers.h"
@@ -179,7 +180,7 @@ static mxg_status choose_ranks(job *j, bool *present, mxg_error *err) {
     j->verify->target_ranks += plan->ranks[r].targets && !replica[r];
   }
   if (j->verify->ranks) return MXG_OK;
-  mxg_fail(err, MXG_ERR_INPUT, 821, "there is no file of a rank of the target side");
+  mxg_fail(err, MXG_ERR_INPUT, 851, "there is no file of a rank of the target side");
   mxg_error_place(err, mxg_checkpoint_path(j->target), 0, 0, 0);
   return MXG_ERR_INPUT;
 }
@@ -375,7 +376,7 @@ static mxg_status verdict(job *j) {
   if (!first) return MXG_OK;
   const mxg_array *array = &v->plan->arrays[first->array];
   mxg_st_shown shown = mxg_st_show(v->plan->strings + array->name);
-  mxg_fail(j->err, MXG_ERR_WRONG, 820, "%llu of %llu elements are further from the original than their formats allow",
+  mxg_fail(j->err, MXG_ERR_WRONG, 850, "%llu of %llu elements are further from the original than their formats allow",
            (unsigned long long)v->outside, (unsigned long long)v->elements);
   mxg_error_place(j->err, mxg_checkpoint_path(j->target), 0, 0, 0);
   mxg_error_note(j->err,
@@ -391,6 +392,7 @@ static mxg_status run_job(job *j) {
   MXG_TRY(mxg_plan_build(&v->plan, v->model, &v->arena, j->err));
   MXG_TRY(mxg_checkpoint_open(&j->target, v->target, j->err));
   if (v->original) MXG_TRY(mxg_checkpoint_open(&j->original, v->original, j->err));
+  if (v->original) mxg_checkpoint_forget_ranks(j->original);
   MXG_TRY(mxg_original_model(&j->original_model, v->model, MXG_TARGET, j->original, &v->arena, j->err));
   j->tensor_count = v->model->tensor_count;
   j->tensors = mxg_arena_alloc(&v->arena, j->tensor_count, sizeof *j->tensors);
