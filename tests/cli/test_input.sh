@@ -20,6 +20,12 @@ edited() {
   edit "$1"
   refused 1 check "$work/edited.lua" && says "$2" && bad_recipe "$work/edited.lua" "$(code)"
 }
+# The same for recipes that take their time until they are stopped: by generate alone.
+slow() {
+  edit "$1"
+  refused 1 "$work/edited.lua" --out "$out" --source-only && says "$2" && says "nothing was written"
+  leaves_nothing "$out"
+}
 edited 's/schedule = {/schedule = { buckets = 1,/' "did you mean 'bucket'?"            # unknown key
 edited 's/bucket = "64KiB"/bucket = {}/' "bucket"                                       # wrong type
 edited 's/"\*\*norm"), mx.rule(fp8/"**nrom"), mx.rule(fp8/' "**nrom"                    # pattern without a match
@@ -28,8 +34,8 @@ edited 's/row = "tp"/row = "tq"/' "tq"                                          
 edited 's/tp = 2, pp = 2/tp = 3, pp = 2/' "multiple"                                     # split that does not divide
 edited 's/local H, F, V, D = 128, 192, 250, 32/local H, F, V, D = 128, 144, 250, 32/' "block" # a shard cuts a block
 edited 's/staging = "1MiB"/staging = "1KiB"/' "staging"                                 # a cap that the plan passes
-edited 's/^local m = .*/while true do end/' "instructions"                              # endless
-edited 's/^local m = .*/local t = {} for i = 1, 1e9 do t[i] = { i, i .. "x" } end/' "memory" # memory bomb
+slow 's/^local m = .*/while true do end/' "instructions" # endless
+slow 's/^local m = .*/local t = {} for i = 1, 1e9 do t[i] = { i, i .. "x" } end/' "64 MiB" # memory bomb
 edited 's/name = "tiny_dense", model/name = "..\/tiny_dense", model/' "name"            # output name with ../
 edited 's/^local m = .*/os.execute("true")/' "os"
 printf '\033Lua\x54\x00\x19\x93\r\n\x1a\n' >"$work/bytecode.lua"
