@@ -68,11 +68,12 @@ mxg_nvrtc() {
   export MXGEN_NVRTC
 }
 
-# mxg_build PRESET: configures and builds quietly; prints the log only on failure.
+# mxg_build PRESET [OPTION...]: configures and builds quietly; prints the log only on failure.
 mxg_build() {
-  local log=$mxg_root/build/$1.log
+  local preset=$1 log=$mxg_root/build/$1.log
+  shift
   mkdir -p "$mxg_root/build"
-  if ! (cd "$mxg_root" && cmake --preset "$1" -G Ninja && cmake --build --preset "$1") >"$log" 2>&1; then
+  if ! (cd "$mxg_root" && cmake --preset "$preset" -G Ninja "$@" && cmake --build --preset "$preset") >"$log" 2>&1; then
     tail -n 60 "$log" >&2
     return 1
   fi

@@ -6,16 +6,15 @@ set -euo pipefail
 source "$(dirname "$0")/../examples/setup.sh"
 cd "$mxg_root"
 mxg_build_packages libcmocka-dev
-MXGEN_PYTHON=$(mxg_venv numpy ml_dtypes)
-export MXGEN_PYTHON
+python=$(mxg_venv numpy ml_dtypes) # for the checks that share no code with the project
 
 mxg_step "building release"
-mxg_build release
+mxg_build release -DPython3_EXECUTABLE="$python"
 mxg_nvrtc "$mxg_root/build/release/mxgen"
 mxg_step "testing release"
 ctest --preset release -j2 "$@"
 
 mxg_step "building with sanitizers"
-mxg_build asan
+mxg_build asan -DPython3_EXECUTABLE="$python"
 mxg_step "testing with sanitizers"
 ctest --preset asan -j2 "$@"

@@ -173,6 +173,7 @@ static mxg_status place_tensors(mxg_side_model *side, detection *d) {
   for (uint32_t t = 0; t < count; t++) {
     const mxg_placement *target = &d->names->placements[t];
     placements[t] = *target;
+    placements[t].held = d->recipe->tensors[t].tied_to == MXG_NONE; /* values that are shared are there once */
     MXG_TRY(detect_tensor(&formats[t], d, t));
     placements[t].format = &formats[t];
     placements[t].refused = NULL;

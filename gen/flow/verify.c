@@ -195,7 +195,8 @@ static mxg_status walk_targets(job *j, const bool *present, mxg_target_array **l
       const mxg_shard *shards;
       uint32_t count;
       MXG_TRY(mxg_layout_shards(&shards, &count, v->model, MXG_TARGET, t, rank, &v->arena, j->err));
-      for (uint32_t i = 0; i < count * side->placements[t].format->planes; i++, a++) {
+      uint32_t planes = count ? side->placements[t].format->planes : 0; /* what is not held has no format */
+      for (uint32_t i = 0; i < count * planes; i++, a++) {
         mxg_verify_tensor *tensor = &j->tensors[t];
         if (pass == 0) {
           tensor->target_count++;
