@@ -1,7 +1,19 @@
-/* hash.c -- SHA-256 as FIPS 180-4 writes it, section 6.2; see hash.h. Owns no memory. */
+/* hash.c -- SHA-256 as FIPS 180-4 writes it, section 6.2; see hash.h. Owns no memory.
+**
+** Where an x86 has instructions for it they are taken: reading a large bundle is mostly hashing. MXG_HASH_PORTABLE
+** leaves them out, for tests. */
 #include "hash.h"
 
 #include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(MXG_HASH_PORTABLE)
+#define HASH_X86 1
+#include <cpuid.h>
+#include <immintrin.h>
+#include <stdatomic.h>
+#else
+#define HASH_X86 0
+#endif
 
 /* First 32 bits of the fractional parts of the cube roots of the first 64 primes: FIPS 180-4, section 4.2.2. */
 static const uint32_t constants[64] = {
@@ -20,7 +32,7 @@ static uint32_t big_endian(const unsigned char *p) {
   return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 
-static void compress(uint32_t state[8], const unsigned char *bytes, size_t blocks) {
+static void compress_portable(uint32_t state[8], const unsigned char *bytes, size_t blocks) {
   for (; blocks; blocks--, bytes += 64) {
     uint32_t w[64];
     for (unsigned t = 0; t < 16; t++) w[t] = big_endian(bytes + 4 * t);
@@ -52,6 +64,62 @@ static void compress(uint32_t state[8], const unsigned char *bytes, size_t block
     state[6] += g;
     state[7] += h;
   }
+}
+
+#if HASH_X86
+/* Four rounds a turn. The instructions keep the state as (a, b, e, f) and (c, d, g, h), highest lane first. */
+__attribute__((target("sha,sse4.1,ssse3"))) static void compress_x86(uint32_t state[8], const unsigned char *bytes,
+                                                                     size_t blocks) {
+  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)state), 0xb1);
+  __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(state + 4)), 0x1b);
+  __m128i abef = _mm_alignr_epi8(dcba, hgfe, 8), cdgh = _mm_blend_epi16(hgfe, dcba, 0xf0);
+  for (; blocks; blocks--, bytes += 64) {
+    const __m128i abef_before = abef, cdgh_before = cdgh;
+    __m128i w[4];
+    for (unsigned t = 0; t < 16; t++) {
+      __m128i *now = &w[t % 4];
+      if (t < 4) {
+        *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(bytes + 16 * t)), swap);
+      } else {
+        __m128i last = w[(t + 3) % 4], older = _mm_alignr_epi8(last, w[(t + 2) % 4], 4);
+        *now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(*now, w[(t + 1) % 4]), older), last);
+      }
+      __m128i k = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(const void *)(constants + 4 * t)));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0e));
+    }
+    abef = _mm_add_epi32(abef, abef_before);
+    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+  __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+  _mm_storeu_si128((__m128i *)(void *)state, _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+/* CPUID can be slow under a hypervisor: asked once. */
+static int has_x86(void) {
+  static atomic_int known; /* 0: not yet, 1: no, 2: yes */
+  int answer = atomic_load_explicit(&known, memory_order_relaxed);
+  if (answer) return answer == 2;
+  unsigned a, b, c, d;
+  answer = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) && (c & bit_SSSE3) &&
+                   __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA)
+               ? 2
+               : 1;
+  atomic_store_explicit(&known, answer, memory_order_relaxed);
+  return answer == 2;
+}
+#endif
+
+static void compress(uint32_t state[8], const unsigned char *bytes, size_t blocks) {
+#if HASH_X86
+  if (has_x86()) {
+    compress_x86(state, bytes, blocks);
+    return;
+  }
+#endif
+  compress_portable(state, bytes, blocks);
 }
 
 void mxg_sha256_begin(mxg_sha256 *hash) {
