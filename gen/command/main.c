@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -122,11 +123,14 @@ static void hold_streams(void) {
   }
 }
 
+static atomic_bool signalled;
+
 /* Waits for a signal that ends the command; then no half-written file may stay. */
 static void *watch_signals(void *set) {
   int number = 0;
   while (sigwait(set, &number)) {
   }
+  atomic_store(&signalled, true);
   mxg_progress_clear();
   mxg_temporaries_remove();
   mxg_temp_remove_all();
@@ -191,6 +195,7 @@ int main(int argc, char **argv) {
   mxg_status status = run(argc, argv, &verb, &err);
   mxg_progress_clear();
   if (status == MXG_OK) return 0;
+  while (atomic_load(&signalled)) pause(); /* it failed because its files are being removed: the other thread ends it */
   err.status = status;
   mxg_text text = {0};
   mxg_diagnostic_print(&err, mxg_colour_wanted(), &text);
