@@ -6,6 +6,7 @@
 
 #include "cubin.h"
 #include "error.h"
+#include "nearest.h"
 #include "nvrtc.h"
 #include "text.h"
 
@@ -50,31 +51,11 @@ typedef struct result {
 
 /* ---- architectures ----------------------------------------------------------------------------------------------- */
 
-static unsigned smaller(unsigned a, unsigned b) { return a < b ? a : b; }
-
-/* Edit distance of two short words. */
-static unsigned distance(const char *a, const char *b) {
-  unsigned row[24];
-  size_t n = strlen(a), m = strlen(b);
-  if (n > 23 || m > 23) return 99;
-  for (unsigned j = 0; j <= m; j++) row[j] = j;
-  for (size_t i = 1; i <= n; i++) {
-    unsigned diagonal = row[0];
-    row[0] = (unsigned)i;
-    for (size_t j = 1; j <= m; j++) {
-      unsigned replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = smaller(replaced, smaller(row[j], row[j - 1]) + 1);
-    }
-  }
-  return row[m];
-}
-
 mxg_status mxg_arch_check(const char *arch, mxg_error *err) {
   const char *nearest = NULL;
-  unsigned best = 4;
+  size_t best = 4;
   for (size_t i = 0; i < KNOWN_ARCHS; i++) {
-    unsigned far = distance(arch, known_archs[i]);
+    size_t far = mxg_edit_distance(arch, known_archs[i]);
     if (far == 0) return MXG_OK;
     if (far < best) best = far, nearest = known_archs[i];
   }
