@@ -1,0 +1,78 @@
+/* mxg_generate as a library call: a bundle without files, digests that agree, every failed allocation reported. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "bundle.h"
+#include "memory.h"
+#include "mxgen.h"
+
+static const char *const no_archs[] = {NULL};
+static const char *const cut[] = {"layers=2", NULL};
+
+static mxg_status generate(mxg_bundle **out, const char *recipe, mxg_error *err) {
+  mxg_options options = MXG_OPTIONS_INIT;
+  options.archs = no_archs;
+  options.sets = cut;
+  return mxg_generate(out, recipe, &options, err);
+}
+
+static void a_bundle_without_files(void **state) {
+  (void)state;
+  mxg_error err = {0};
+  mxg_bundle *first, *second;
+  assert_int_equal(generate(&first, MXG_ROOT "/recipes/tiny_moe.lua", &err), MXG_OK);
+  assert_int_equal(generate(&second, MXG_ROOT "/recipes/tiny_moe.lua", &err), MXG_OK);
+  assert_string_equal(mxg_bundle_digest(first), mxg_bundle_digest(second));
+  assert_true(mxg_bundle_plan(first)->kernel_count > 0);
+  mxg_bundle_free(second);
+  assert_int_equal(generate(&second, MXG_ROOT "/recipes/tiny_dense.lua", &err), MXG_OK);
+  assert_string_not_equal(mxg_bundle_digest(first), mxg_bundle_digest(second));
+  mxg_bundle_free(first);
+  mxg_bundle_free(second);
+}
+
+static mxg_memory_fn real_memory;
+static long countdown;
+
+static void *failing_memory(void *old, size_t bytes) {
+  if (bytes && countdown-- <= 0) return NULL;
+  return real_memory(old, bytes);
+}
+
+static void every_failed_allocation_is_reported(void **state) {
+  (void)state;
+  real_memory = mxg_memory_hook;
+  mxg_status status = MXG_ERR_NOMEM;
+  long failures = 0;
+  for (long n = 0; n < 200000 && status != MXG_OK; n += 1 + n / 50) {
+    mxg_error err = {0};
+    mxg_bundle *bundle = NULL;
+    countdown = n;
+    mxg_memory_hook = failing_memory;
+    status = generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &err);
+    mxg_memory_hook = real_memory;
+    if (status == MXG_OK) {
+      mxg_bundle_free(bundle);
+      continue;
+    }
+    failures++;
+    assert_int_equal(status, MXG_ERR_NOMEM);
+    assert_int_equal(err.code, 1);
+    assert_null(bundle);
+  }
+  assert_int_equal(status, MXG_OK);
+  assert_true(failures > 50);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_bundle_without_files),
+      cmocka_unit_test(every_failed_allocation_is_reported),
+  };
+  return cmocka_run_group_tests_name("generate", tests, NULL, NULL) != 0;
+}
