@@ -11,10 +11,10 @@ mxg_step() { printf '\n== %s\n' "$*"; }
 mxg_packages() {
   local missing=() package
   if ! command -v dpkg-query >/dev/null 2>&1; then
-    command -v cmake >/dev/null && pkg-config --exists lua5.4 jansson libxxhash 2>/dev/null && return 0
+    command -v cmake >/dev/null && pkg-config --exists lua5.4 libxxhash 2>/dev/null && return 0
     echo "This is not a Debian system. Install by hand, then run this again:" >&2
     echo "  a C11 and C++17 compiler, CMake >= 3.25, Ninja, pkg-config, Python 3, and the development files of" >&2
-    echo "  Lua 5.4 (pkg-config lua5.4), Jansson, xxHash, and for the tests cmocka" >&2
+    echo "  Lua 5.4 (pkg-config lua5.4) and xxHash, and for the tests cmocka and Jansson" >&2
     return 1
   fi
   for package in "$@"; do
@@ -36,7 +36,7 @@ mxg_packages() {
 
 # Only what is missing is asked for: a compiler that is there under another package's name is good enough.
 mxg_build_packages() {
-  local wanted=(pkg-config liblua5.4-dev libjansson-dev libxxhash-dev)
+  local wanted=(pkg-config liblua5.4-dev libxxhash-dev)
   command -v cc >/dev/null && command -v c++ >/dev/null || wanted+=(build-essential)
   command -v cmake >/dev/null || wanted+=(cmake)
   command -v ninja >/dev/null || wanted+=(ninja-build)

@@ -3,9 +3,9 @@
 
 #include "replicas.h"
 
-#include "../runtime/error.h"
-#include "../runtime/names.h"
-#include "../runtime/text.h"
+#include "error.h"
+#include "names.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

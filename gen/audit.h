@@ -5,7 +5,7 @@
 #ifndef MXG_AUDIT_H
 #define MXG_AUDIT_H
 
-#include "../runtime/checkpoint.h"
+#include "checkpoint.h"
 #include "model.h"
 
 typedef enum mxg_outcome {

@@ -1,5 +1,5 @@
 /* audit_print.c -- the audit as a table for people and as JSON for programs. Decides nothing. */
-#include "../runtime/text.h"
+#include "text.h"
 #include "audit.h"
 
 #include <string.h>

@@ -6,10 +6,10 @@
  ** compared with it. Each timed launch goes to another set of buffers, so that inputs do not sit in the L2. */
 #include "bench_kernels.h"
 
-#include "../runtime/driver.h"
-#include "../runtime/error.h"
-#include "../runtime/launch.h"
-#include "../runtime/parallel.h"
+#include "driver.h"
+#include "error.h"
+#include "launch.h"
+#include "parallel.h"
 #include "compile.h"
 #include "kernel_shape.h"
 

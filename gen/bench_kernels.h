@@ -3,8 +3,8 @@
 #ifndef MXG_BENCH_KERNELS_H
 #define MXG_BENCH_KERNELS_H
 
-#include "../runtime/memory.h"
-#include "../runtime/mxrt.h"
+#include "memory.h"
+#include "mxrt.h"
 
 typedef struct mxg_bench_options {
   int device;

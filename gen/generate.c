@@ -2,8 +2,8 @@
 ** plan.c, emit.c, compile.c and bundle.c; how the output folder is written is in output.c. */
 #include "generate.h"
 
-#include "../runtime/error.h"
-#include "../runtime/hash.h"
+#include "error.h"
+#include "hash.h"
 #include "output.h"
 #include "plan_build.h"
 

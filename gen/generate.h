@@ -6,7 +6,7 @@
 #include "model.h"
 #include "mxgen.h"
 
-#include "../runtime/bundle.h"
+#include "bundle.h"
 
 /* Zero-initialise; free with mxg_generation_free. What a stage made is NULL before it has run. All but the bundle lives
 ** in the arena. */

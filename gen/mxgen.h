@@ -3,7 +3,7 @@
 #ifndef MXGEN_H
 #define MXGEN_H
 
-#include "../runtime/mxrt.h"
+#include "mxrt.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,8 +1,8 @@
 /* output.c -- see output.h. */
 #include "output.h"
 
-#include "../runtime/error.h"
-#include "../runtime/text.h"
+#include "error.h"
+#include "text.h"
 #include "plan_build.h"
 #include "temp.h"
 

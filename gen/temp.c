@@ -2,8 +2,8 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "temp.h"
 
-#include "../runtime/error.h"
-#include "../runtime/memory.h"
+#include "error.h"
+#include "memory.h"
 
 #include <dirent.h>
 #include <errno.h>

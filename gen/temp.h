@@ -4,7 +4,7 @@
 #ifndef MXG_TEMP_H
 #define MXG_TEMP_H
 
-#include "../runtime/mxrt.h"
+#include "mxrt.h"
 
 typedef struct mxg_temp mxg_temp;
 

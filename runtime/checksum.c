@@ -1,8 +1,8 @@
 /* checksum.c -- see checksum.h. */
 #include "checksum.h"
 
-#include "../templates/mx_convert.h"
-#include "../templates/mx_scale.h"
+#include "mx_convert.h"
+#include "mx_scale.h"
 #include "error.h"
 #include "memory.h"
 

@@ -1,8 +1,8 @@
 /* convert_host.c -- the host's conversion of work tables: every family, any format on either side. It is what generated
 ** kernels are checked against, so it goes the plain way: read a run of values, choose scales, write a run of elements.
 ** Loops over elements are convert_span.c's, numbers mx_convert.h's, places of scales mx_scale.h's. */
-#include "../templates/mx_convert.h"
-#include "../templates/mx_scale.h"
+#include "mx_convert.h"
+#include "mx_scale.h"
 #include "convert_span.h"
 #include "launch.h"
 

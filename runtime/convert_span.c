@@ -4,7 +4,7 @@
 ** 16-bit MXFP8 to BF16, must equal them bit for bit. */
 #include "convert_span.h"
 
-#include "../templates/mx_convert.h"
+#include "mx_convert.h"
 
 #include <string.h>
 #if defined(__SSE2__)

@@ -1,6 +1,6 @@
 /* format.c -- geometry: sizes and shapes of stored arrays, of the wire form of a piece, and of a kernel's work.
 ** Pure arithmetic over the types of plan.h; moves nothing and allocates nothing. */
-#include "../templates/mx_scale.h"
+#include "mx_scale.h"
 #include "plan.h"
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }

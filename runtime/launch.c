@@ -2,7 +2,7 @@
 ** Owns the addresses; what is done there is a kernel's, or convert_host.c's. */
 #include "launch.h"
 
-#include "../templates/mx_scale.h"
+#include "mx_scale.h"
 
 /* One side of an entry. `row` and `col` are what goes with the address: the whole matrix's, or what the blocks leave.
  */

@@ -10,7 +10,7 @@
 #ifndef MXG_PLAN_H
 #define MXG_PLAN_H
 
-#include "../templates/mx_abi.h"
+#include "mx_abi.h"
 #include "mxrt.h"
 
 #include <stdbool.h>

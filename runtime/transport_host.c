@@ -6,7 +6,7 @@
 ** form (compact scales, rows without gaps) right before, in memory of the worker. So gathers move nothing by
 ** themselves, and only scratch arrays lie in slots. The first error ends all ranks at their next step. Every write is
 ** marked. */
-#include "../templates/mx_scale.h"
+#include "mx_scale.h"
 #include "error.h"
 #include "memory.h"
 #include "parallel.h"

@@ -6,8 +6,8 @@
 #ifndef MXG_PLAN_FIXTURE_H
 #define MXG_PLAN_FIXTURE_H
 
-#include "../runtime/memory.h"
-#include "../runtime/plan.h"
+#include "memory.h"
+#include "plan.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 set -euo pipefail
 source "$(dirname "$0")/../examples/setup.sh"
 cd "$mxg_root"
-mxg_build_packages libcmocka-dev
+mxg_build_packages libcmocka-dev libjansson-dev
 python=$(mxg_venv numpy ml_dtypes) # for the checks that share no code with the project
 
 mxg_step "building release"

@@ -1,6 +1,6 @@
 /* cmd_bench.c -- `mxgen bench kernels`: generated kernels on this machine's GPU, checked and timed. */
-#include "../../runtime/error.h"
-#include "../bench_kernels.h"
+#include "error.h"
+#include "bench_kernels.h"
 #include "command.h"
 #include "print.h"
 #include "progress.h"

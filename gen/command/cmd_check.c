@@ -1,6 +1,6 @@
 /* cmd_check.c -- `mxgen check`: the recipe alone, or the precision audit of a checkpoint. */
-#include "../audit.h"
-#include "../plan_text.h"
+#include "audit.h"
+#include "plan_text.h"
 #include "recipe_args.h"
 
 #include <string.h>

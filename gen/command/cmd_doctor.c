@@ -1,6 +1,6 @@
 /* cmd_doctor.c -- `mxgen doctor`: what was found where, and what that means for generating and running. */
-#include "../compile.h"
-#include "../probe.h"
+#include "compile.h"
+#include "probe.h"
 #include "command.h"
 #include "print.h"
 

@@ -1,5 +1,5 @@
 /* cmd_explain.c -- `mxgen explain`: one tensor of a recipe, or one code of a diagnostic. */
-#include "../plan_build.h"
+#include "plan_build.h"
 #include "recipe_args.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* cmd_generate.c -- `mxgen RECIPE`: the output folder, and one table of what is in it. */
-#include "../plan_build.h"
-#include "../temp.h"
+#include "plan_build.h"
+#include "temp.h"
 #include "progress.h"
 #include "recipe_args.h"
 

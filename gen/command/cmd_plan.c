@@ -1,5 +1,5 @@
 /* cmd_plan.c -- `mxgen plan`: what moves, in which kernels and buckets, in exact bytes. */
-#include "../plan_build.h"
+#include "plan_build.h"
 #include "recipe_args.h"
 
 static mxg_status run(const mxg_args *args, mxg_error *err) {

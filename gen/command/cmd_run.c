@@ -1,5 +1,5 @@
 /* cmd_run.c -- `mxgen run`: the source side's rank files to the target side's, on host ranks. */
-#include "../flow/transfer.h"
+#include "transfer.h"
 #include "outcome.h"
 #include "progress.h"
 #include "recipe_args.h"

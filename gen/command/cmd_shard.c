@@ -1,5 +1,5 @@
 /* cmd_shard.c -- `mxgen shard`: an original checkpoint to the source side's rank files. */
-#include "../flow/transfer.h"
+#include "transfer.h"
 #include "outcome.h"
 #include "progress.h"
 #include "recipe_args.h"

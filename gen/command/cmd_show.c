@@ -1,5 +1,5 @@
 /* cmd_show.c -- `mxgen show`: what a bundle holds. */
-#include "../plan_text.h"
+#include "plan_text.h"
 #include "recipe_args.h"
 
 static const mxg_column step_columns[] = {

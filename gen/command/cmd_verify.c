@@ -1,6 +1,6 @@
 /* cmd_verify.c -- `mxgen verify`: the target against the original, with the error bounds of the formats between. */
-#include "../flow/verify.h"
-#include "../plan_text.h"
+#include "verify.h"
+#include "plan_text.h"
 #include "progress.h"
 #include "recipe_args.h"
 

@@ -3,8 +3,8 @@
 #ifndef MXG_COMMAND_H
 #define MXG_COMMAND_H
 
-#include "../../runtime/error.h"
-#include "../../runtime/mxrt.h"
+#include "error.h"
+#include "mxrt.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /* main.c -- the mxgen command: finds the verb, runs it, shows a failure, gives the exit code. Owns standard streams and
 ** signals; everything else is in cmd_<verb>.c and below. */
-#include "../../runtime/memory.h"
-#include "../../runtime/temporary.h"
-#include "../nearest.h"
-#include "../temp.h"
+#include "memory.h"
+#include "temporary.h"
+#include "nearest.h"
+#include "temp.h"
 #include "options.h"
 #include "print.h"
 #include "progress.h"

@@ -2,7 +2,7 @@
 #ifndef MXG_OUTCOME_H
 #define MXG_OUTCOME_H
 
-#include "../flow/transfer.h"
+#include "transfer.h"
 
 mxg_status mxg_outcome_print(const mxg_transfer *transfer, bool json, mxg_error *err);
 

@@ -1,8 +1,8 @@
 /* print.c -- see print.h. */
 #include "print.h"
 
-#include "../../runtime/error.h"
-#include "../../runtime/memory.h"
+#include "error.h"
+#include "memory.h"
 
 #include <assert.h>
 #include <errno.h>

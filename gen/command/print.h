@@ -3,8 +3,8 @@
 #ifndef MXG_PRINT_H
 #define MXG_PRINT_H
 
-#include "../../runtime/mxrt.h"
-#include "../../runtime/text.h"
+#include "mxrt.h"
+#include "text.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* progress.c -- see progress.h. */
 #include "progress.h"
 
-#include "../../runtime/text.h"
+#include "text.h"
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
-#include "../cubin.h"
-#include "../plan_text.h"
+#include "cubin.h"
+#include "plan_text.h"
 
 #include <stdlib.h>
 #include <string.h>

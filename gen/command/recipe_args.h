@@ -2,8 +2,8 @@
 #ifndef MXG_RECIPE_ARGS_H
 #define MXG_RECIPE_ARGS_H
 
-#include "../flow/move.h"
-#include "../generate.h"
+#include "move.h"
+#include "generate.h"
 #include "command.h"
 #include "print.h"
 

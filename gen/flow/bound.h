@@ -20,7 +20,7 @@
 #ifndef MXG_BOUND_H
 #define MXG_BOUND_H
 
-#include "../../runtime/plan.h"
+#include "plan.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef MXG_DECODE_H
 #define MXG_DECODE_H
 
-#include "../../runtime/checksum.h"
+#include "checksum.h"
 
 /* FP32 values of elements [col, col + count) of one row of one matrix. Exact but for formats with FP32 scales, where
  *the

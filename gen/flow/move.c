@@ -1,10 +1,10 @@
 /* move.c -- see move.h. */
 #include "move.h"
 
-#include "../../runtime/checksum.h"
-#include "../../runtime/error.h"
-#include "../../runtime/memory.h"
-#include "../replicas.h"
+#include "checksum.h"
+#include "error.h"
+#include "memory.h"
+#include "replicas.h"
 
 #include <stdio.h>
 #include <string.h>

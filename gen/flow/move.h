@@ -3,8 +3,8 @@
 #ifndef MXG_MOVE_H
 #define MXG_MOVE_H
 
-#include "../../runtime/bundle.h"
-#include "../../runtime/checkpoint.h"
+#include "bundle.h"
+#include "checkpoint.h"
 
 typedef struct mxg_checks {
   uint64_t data, scale, values; /* checksum.h; scale 0: none */

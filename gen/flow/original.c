@@ -1,8 +1,8 @@
 /* original.c -- see original.h. */
 #include "original.h"
 
-#include "../../runtime/error.h"
-#include "../layout.h"
+#include "error.h"
+#include "layout.h"
 #include "random.h"
 #include "workers.h"
 

@@ -4,9 +4,9 @@
 #ifndef MXG_ORIGINAL_H
 #define MXG_ORIGINAL_H
 
-#include "../model.h"
+#include "model.h"
 
-#include "../../runtime/checkpoint.h"
+#include "checkpoint.h"
 
 /* A model whose source side is the original (rank 0, whole) and whose target side is side `toward` of `recipe`. Formats
 ** of the original are what the headers of `checkpoint` say: BF16, FP16, FP32, or FP8 with its scales beside it (128x128

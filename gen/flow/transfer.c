@@ -1,10 +1,10 @@
 /* transfer.c -- see transfer.h. */
 #include "transfer.h"
 
-#include "../../runtime/error.h"
-#include "../plan_build.h"
-#include "../replicas.h"
-#include "../temp.h"
+#include "error.h"
+#include "plan_build.h"
+#include "replicas.h"
+#include "temp.h"
 #include "original.h"
 
 #include <dirent.h>

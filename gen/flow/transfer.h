@@ -6,8 +6,8 @@
 #ifndef MXG_TRANSFER_H
 #define MXG_TRANSFER_H
 
-#include "../audit.h"
-#include "../model.h"
+#include "audit.h"
+#include "model.h"
 #include "move.h"
 
 typedef struct mxg_transfer {

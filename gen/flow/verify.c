@@ -3,9 +3,9 @@
  ** comparison itself is verify_slab.c's. */
 #include "verify.h"
 
-#include "../../runtime/error.h"
-#include "../plan_build.h"
-#include "../replicas.h"
+#include "error.h"
+#include "plan_build.h"
+#include "replicas.h"
 #include "original.h"
 #include "verify_slab.h"
 #include "workers.h"

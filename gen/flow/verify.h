@@ -6,9 +6,9 @@
 #ifndef MXG_VERIFY_H
 #define MXG_VERIFY_H
 
-#include "../model.h"
+#include "model.h"
 
-#include "../../runtime/checkpoint.h"
+#include "checkpoint.h"
 #include "move.h"
 
 /* Arrays with the same formats on their way. */

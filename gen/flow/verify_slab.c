@@ -6,7 +6,7 @@
 ** of the second. Slabs begin at multiples of 128 columns, so no block is cut. */
 #include "verify_slab.h"
 
-#include "../../runtime/memory.h"
+#include "memory.h"
 #include "bound.h"
 #include "decode.h"
 

@@ -2,11 +2,11 @@
 #ifndef MXG_VERIFY_SLAB_H
 #define MXG_VERIFY_SLAB_H
 
-#include "../layout.h"
+#include "layout.h"
 #include "random.h"
 #include "verify.h"
 
-#include "../../runtime/checksum.h"
+#include "checksum.h"
 
 /* An array of the original, mapped or random. */
 typedef struct mxg_piece_of_original {

@@ -1,8 +1,8 @@
 /* workers.c -- see workers.h. */
 #include "workers.h"
 
-#include "../../runtime/error.h"
-#include "../../runtime/memory.h"
+#include "error.h"
+#include "memory.h"
 
 #include <pthread.h>
 #include <unistd.h>

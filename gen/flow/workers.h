@@ -3,7 +3,7 @@
 #ifndef MXG_WORKERS_H
 #define MXG_WORKERS_H
 
-#include "../../runtime/mxrt.h"
+#include "mxrt.h"
 
 /* Calls part(user, i) once for every i < parts, each from some thread; `threads` 0: one a core. `progress` may be NULL;
 ** it is called from one thread at a time with a share of all_bytes. */

@@ -6,7 +6,7 @@
 ** itself, so that no source is everybody's first. */
 #include "planner.h"
 
-#include "../runtime/text.h"
+#include "text.h"
 
 #include <assert.h>
 #include <stdlib.h>

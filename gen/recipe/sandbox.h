@@ -8,7 +8,7 @@
 #include "model.h"
 #include "place.h"
 
-#include "../runtime/error.h"
+#include "error.h"
 
 #include <lua.h>
 #include <time.h>

@@ -3,7 +3,7 @@
 #ifndef MXG_KERNEL_SHAPE_H
 #define MXG_KERNEL_SHAPE_H
 
-#include "../runtime/plan.h"
+#include "plan.h"
 
 /* The most elements to one access for such a kernel; alignment of rows and columns may allow fewer. */
 uint32_t mxg_kernel_widest(mxg_family family, const mxg_encoding *src, const mxg_encoding *dst);

@@ -5,8 +5,8 @@
 #ifndef MXG_GLOBS_H
 #define MXG_GLOBS_H
 
-#include "../runtime/error.h"
-#include "../runtime/memory.h"
+#include "error.h"
+#include "memory.h"
 
 typedef struct mxg_glob mxg_glob; /* used by one thread at a time: it carries its scratch memory */
 

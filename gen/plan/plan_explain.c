@@ -4,7 +4,7 @@
 #include "plan_build.h"
 #include "plan_text.h"
 
-#include "../runtime/error.h"
+#include "error.h"
 
 #include <string.h>
 

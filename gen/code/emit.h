@@ -3,8 +3,8 @@
 #ifndef MXG_EMIT_H
 #define MXG_EMIT_H
 
-#include "../runtime/memory.h"
-#include "../runtime/plan.h"
+#include "memory.h"
+#include "plan.h"
 
 struct mxg_text;
 

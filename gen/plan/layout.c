@@ -6,7 +6,7 @@
 **   by expert   expert e                   = index e / (E / ranks), local e % (E / ranks) */
 #include "layout.h"
 
-#include "../runtime/error.h"
+#include "error.h"
 
 #include <assert.h>
 

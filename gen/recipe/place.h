@@ -3,7 +3,7 @@
 #ifndef MXG_PLACE_H
 #define MXG_PLACE_H
 
-#include "../runtime/memory.h"
+#include "memory.h"
 
 typedef enum mxg_token_kind {
   MXG_TOKEN_NAME,

@@ -7,7 +7,7 @@
 
 #include "layout.h"
 
-#include "../runtime/error.h"
+#include "error.h"
 
 /* A growable table whose final form is a plan's table. */
 typedef struct mxg_table {

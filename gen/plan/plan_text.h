@@ -5,7 +5,7 @@
 
 #include "model.h"
 
-#include "../runtime/text.h"
+#include "text.h"
 
 void mxg_encoding_print(const mxg_encoding *encoding, mxg_text *text); /* "e4m3 1x32 e8m0 rceil" */
 void mxg_format_print(const mxg_format *format, mxg_text *text);       /* "mxfp8 e4m3 1x32 e8m0 rceil" */

@@ -1,8 +1,8 @@
 /* replicas.c -- see replicas.h. */
 #include "replicas.h"
 
-#include "../runtime/error.h"
-#include "../runtime/memory.h"
+#include "error.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>

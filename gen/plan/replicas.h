@@ -2,7 +2,7 @@
 #ifndef MXG_REPLICAS_H
 #define MXG_REPLICAS_H
 
-#include "../runtime/plan.h"
+#include "plan.h"
 
 /* first[array]: true for target arrays of wanted ranks (NULL: all) but for whole tensors that a lower wanted rank has
  * too.

@@ -1,7 +1,7 @@
 /* model_print.c -- the model as text: one fact a line, declaration order, exact bytes (golden files, --dump=m). */
 #include "model.h"
 
-#include "../runtime/text.h"
+#include "text.h"
 
 static void print_split(const char *dimension, const mxg_split *split, const mxg_mesh *mesh, mxg_text *text) {
   if (!split->count) return;

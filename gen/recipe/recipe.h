@@ -7,7 +7,7 @@
 
 #include "model.h"
 
-#include "../runtime/error.h"
+#include "error.h"
 
 typedef enum mxg_value_kind {
   MXG_VALUE_BOOL,

@@ -4,8 +4,8 @@
 #ifndef MXG_MODEL_H
 #define MXG_MODEL_H
 
-#include "../runtime/memory.h"
-#include "../runtime/plan.h"
+#include "memory.h"
+#include "plan.h"
 
 /* Where a value was written in a recipe. `file` as given on the command line or include; 1-based; 0: unknown. */
 typedef struct mxg_origin {

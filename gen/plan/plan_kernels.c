@@ -4,7 +4,7 @@
 #include "kernel_shape.h"
 #include "planner.h"
 
-#include "../runtime/text.h"
+#include "text.h"
 
 #include <string.h>
 
