@@ -4,22 +4,8 @@
 --         in high precision: those modules become BF16 in place, the rest stays as it is, byte for byte.
 local mx = require "mx"
 
-local L, keep = mx.param("layers", 32), mx.param("keep", 1)    -- keep: layers at each end that become BF16
-local H, F, V, D = 4096, 14336, 128256, 128
-
-local m = mx.model "llama3_8b"
-m:tensor("embed", { V, H }):pad_rows(128)
-for i = 0, L - 1 do
-  local b = m:scope("layers.%d", i)
-  b:tensor("attn.norm", { H })
-  b:fused("attn.qkv", { { "q", 32 * D }, { "k", 8 * D }, { "v", 8 * D } }, H):interleave(8)
-  b:tensor("attn.out", { H, 32 * D })
-  b:tensor("mlp.norm", { H })
-  b:fused("mlp.gate_up", { { "gate", F }, { "up", F } }, H)
-  b:tensor("mlp.down", { H, F })
-end
-m:tensor("norm", { H })
-m:tensor("head", { V, H }):pad_rows(128)
+local m, L = include "models/llama3_8b.lua", mx.param("layers", 32)
+local keep = mx.param("keep", 1)    -- layers at each end that become BF16
 
 local forced = {}
 for i = 0, L - 1 do

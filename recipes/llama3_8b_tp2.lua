@@ -4,23 +4,7 @@
 --         layer, the embedding and the head are kept in BF16.
 local mx = require "mx"
 
-local L = mx.param("layers", 32)
-local H, F, V, D = 4096, 14336, 128256, 128
-
-local m = mx.model "llama3_8b"
-m:tensor("embed", { V, H }):pad_rows(128)
-for i = 0, L - 1 do
-  local b = m:scope("layers.%d", i)
-  b:tensor("attn.norm", { H })
-  b:fused("attn.qkv", { { "q", 32 * D }, { "k", 8 * D }, { "v", 8 * D } }, H):interleave(8)
-  b:tensor("attn.out", { H, 32 * D })
-  b:tensor("mlp.norm", { H })
-  b:fused("mlp.gate_up", { { "gate", F }, { "up", F } }, H)
-  b:tensor("mlp.down", { H, F })
-end
-m:tensor("norm", { H })
-m:tensor("head", { V, H }):pad_rows(128)
-
+local m, L = include "models/llama3_8b.lua", mx.param("layers", 32)
 local fp8, bf16 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, mx.bf16()
 local ends = L > 2 and ("layers.{0,%d}.**"):format(L - 1) or "layers.0.**"    -- a cut model keeps a layer in MXFP8
 

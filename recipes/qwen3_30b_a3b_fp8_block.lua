@@ -4,27 +4,7 @@
 --         Face names with the suffix that such checkpoints use. Experts stay where they are.
 local mx = require "mx"
 
-local L = mx.param("layers", 48)
-local H, FE, E, V, D = 2048, 768, 128, 151936, 128
-local HEADS, GROUPS = 32, 4
-
-local m = mx.model "qwen3_30b_a3b"
-m:tensor("embed", { V, H }):pad_rows(128)
-for i = 0, L - 1 do
-  local b = m:scope("layers.%d", i)
-  b:tensor("attn.norm", { H })
-  b:fused("attn.qkv", { { "q", HEADS * D }, { "k", GROUPS * D }, { "v", GROUPS * D } }, H):interleave(GROUPS)
-  b:tensor("attn.q_norm", { D })
-  b:tensor("attn.k_norm", { D })
-  b:tensor("attn.out", { H, HEADS * D })
-  b:tensor("mlp.norm", { H })
-  b:tensor("moe.router", { E, H })
-  b:fused("moe.experts.gate_up", { { "gate", FE }, { "up", FE } }, H, E)
-  b:tensor("moe.experts.down", { E, H, FE })
-end
-m:tensor("norm", { H })
-m:tensor("head", { V, H }):pad_rows(128)
-
+local m = include "models/qwen3_30b_a3b.lua"
 local bf16 = mx.bf16()
 local high = mx.rule(bf16, "embed", "head", "**norm", "**.router")
 

@@ -9,7 +9,7 @@ mxg_build_packages libcmocka-dev libjansson-dev
 python=$(mxg_venv numpy ml_dtypes) # for the checks that share no code with the project
 
 mxg_step "building release"
-mxg_build release -DPython3_EXECUTABLE="$python"
+mxg_build release -DMXGEN_TESTS=ON -DPython3_EXECUTABLE="$python"
 mxg_nvrtc "$mxg_root/build/release/mxgen"
 mxg_step "testing release"
 ctest --preset release -j2 "$@"
