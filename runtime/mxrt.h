@@ -83,10 +83,11 @@ typedef struct mxg_exec_options {
   unsigned threads; /* host: worker threads in all; 0: one a core */
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
+  bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false }
 
 typedef struct mxg_exec mxg_exec;
 

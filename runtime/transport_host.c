@@ -1,14 +1,14 @@
 /* transport_host.c -- the transport without a device, and what all others are checked against: ranks are threads of
-** this process, kernels are convert_host.c, and wires are memory that no slot has to hold.
+** this process, kernels are convert_host.c.
 **
 ** A rank reads its sources where they lie and waits for no other rank, so as many ranks run at a time as there are
-** workers. A convert is cut into parts that fit a core's cache; what a part reads over a wire is brought into its wire
-** form (compact scales, rows without gaps) right before, in memory of the worker. So gathers move nothing by
-** themselves, and only scratch arrays lie in slots. The first error ends all ranks at their next step. Every write is
-** marked. */
-#include "mx_scale.h"
+** workers. A convert is cut into parts that fit a core's cache. With options.wires, what a part reads from another rank
+** is first brought into its wire form (compact scales, rows without gaps) in memory of the worker. Either way gathers
+** move nothing by themselves, and only scratch arrays lie in slots. The first error ends all ranks at their next step.
+** Every write is marked. */
 #include "error.h"
 #include "memory.h"
+#include "mx_scale.h"
 #include "parallel.h"
 #include "plan_check.h"
 #include "transport.h"
@@ -62,6 +62,7 @@ typedef struct rank_run {
   const mxg_rank *rank;
   unsigned char **slots; /* memory of each slot, as far as this rank has scratch there */
   mxg_write_mask *masks; /* of the rank's targets */
+  mxg_mask_spare spare;
   job job;
   atomic_bool no_memory; /* of a part */
 } rank_run;
@@ -225,16 +226,17 @@ static bool convert_task(rank_run *r, const task *t, wire_room *room) {
   small.segments = &rows;
   small.pieces = &piece;
   unsigned char *wire = NULL;
-  if (piece.wire_bytes) {
+  bool direct = piece.wire_bytes == 0 || !r->host->view->options.wires;
+  if (!direct) {
     wire = gather(room, &small, &piece, &r->host->places[piece.src]);
     if (!wire) return false;
   }
   mx_entry entry;
   uint64_t tiles;
   mxg_write_mask *mask = mask_of(r, piece.dst);
-  (void)mxg_launch_entries(&entry, &tiles, &small, 0, 1, r->host->places, (uint64_t)(uintptr_t)wire, false);
+  (void)mxg_launch_entries(&entry, &tiles, &small, 0, 1, r->host->places, (uint64_t)(uintptr_t)wire, direct);
   if (mask) mxg_mask_rectangle(mask, piece.dst_matrix, rows.dst_row, rows.rows, piece.dst_col, piece.cols);
-  mxg_convert_rows(&r->plan->kernels[piece.kernel], &entry, 0, rows.rows);
+  mxg_convert_rows(&r->plan->kernels[direct ? piece.kernel_direct : piece.kernel], &entry, 0, rows.rows);
   return true;
 }
 
@@ -282,7 +284,7 @@ static mxg_status convert(rank_run *r, const mxg_step *step, mxg_error *err) {
     place_scratch(r, p->dst, step);
     bytes += piece_bytes(r->plan, p);
     mxg_write_mask *mask = mask_of(r, p->dst);
-    if (mask) MXG_TRY(mxg_mask_open(mask, err));
+    if (mask) MXG_TRY(mxg_mask_open(mask, &r->spare, err));
   }
   begin_job(r, bytes);
   for (uint32_t i = step->first; i < end; i++)
@@ -295,7 +297,7 @@ static mxg_status convert(rank_run *r, const mxg_step *step, mxg_error *err) {
     mxg_write_mask *mask = mask_of(r, r->plan->pieces[i].dst);
     if (!mask) continue;
     MXG_TRY(mxg_mask_check(mask, false, err));
-    mxg_mask_settle(mask);
+    mxg_mask_settle(mask, &r->spare);
   }
   return MXG_OK;
 }
@@ -327,7 +329,7 @@ static mxg_status fill(rank_run *r, const mxg_step *step, mxg_error *err) {
     mxg_write_mask *mask = mask_of(r, f->array);
     place_scratch(r, f->array, step);
     const mxg_place *place = &r->host->places[f->array];
-    if (mask) MXG_TRY(mxg_mask_open(mask, err));
+    if (mask) MXG_TRY(mxg_mask_open(mask, &r->spare, err));
     if (f->kind == MXG_FILL_DATA) {
       uint64_t elem = mxg_elem_bytes(e->elem);
       memset((unsigned char *)(uintptr_t)place->data + f->offset, 0, (size_t)f->bytes);
@@ -339,7 +341,7 @@ static mxg_status fill(rank_run *r, const mxg_step *step, mxg_error *err) {
       fill_scales((unsigned char *)(uintptr_t)place->scale, a, e, &shape, f->offset);
       mxg_mask_scale_padding(mask, f->offset);
     }
-    if (mask) mxg_mask_settle(mask);
+    if (mask) mxg_mask_settle(mask, &r->spare);
   }
   return MXG_OK;
 }
@@ -382,6 +384,7 @@ static void close_rank(rank_run *r) {
   for (uint32_t i = 0; r->masks && i < r->rank->targets; i++) mxg_mask_end(&r->masks[i]);
   mxg_free(r->slots);
   mxg_free(r->masks);
+  mxg_free(r->spare.memory);
   mxg_free(r->job.tasks);
   mxg_free(r->job.cuts);
   mxg_free(r->job.bytes);

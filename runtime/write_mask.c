@@ -6,6 +6,8 @@
 #include "memory.h"
 #include "plan_check.h"
 
+#include <string.h>
+
 void mxg_mask_begin(mxg_write_mask *mask, const mxg_plan *plan, uint32_t array) {
   const mxg_array *a = &plan->arrays[array];
   *mask = (mxg_write_mask){.plan = plan, .array = array};
@@ -27,25 +29,39 @@ void mxg_mask_end(mxg_write_mask *mask) {
   give_back(&mask->scales);
 }
 
-static bool open_bits(mxg_bits *bits) {
+static bool open_bits(mxg_bits *bits, mxg_mask_spare *spare) {
   if (bits->words || bits->full || bits->bits == 0) return true;
-  bits->words = bits->memory = mxg_alloc((size_t)(bits->bits / 64 + 1) * sizeof *bits->words);
+  size_t bytes = (size_t)(bits->bits / 64 + 1) * sizeof *bits->words;
+  if (spare->room >= bytes) {
+    bits->memory = memset(spare->memory, 0, bytes);
+    bits->room = spare->room;
+    *spare = (mxg_mask_spare){0};
+  } else {
+    bits->memory = mxg_alloc(bytes);
+    bits->room = bytes;
+  }
+  bits->words = bits->memory;
   return bits->words != NULL;
 }
 
-mxg_status mxg_mask_open(mxg_write_mask *mask, mxg_error *err) {
-  return open_bits(&mask->elems) && open_bits(&mask->scales) ? MXG_OK : mxg_fail_nomem(err);
+mxg_status mxg_mask_open(mxg_write_mask *mask, mxg_mask_spare *spare, mxg_error *err) {
+  return open_bits(&mask->elems, spare) && open_bits(&mask->scales, spare) ? MXG_OK : mxg_fail_nomem(err);
 }
 
-static void settle(mxg_bits *bits) {
+static void settle(mxg_bits *bits, mxg_mask_spare *spare) {
   if (!bits->words || atomic_load(&bits->left) != 0) return;
+  if (bits->room > spare->room) {
+    mxg_mask_spare larger = {bits->memory, bits->room};
+    bits->memory = spare->memory;
+    *spare = larger;
+  }
   give_back(bits);
   bits->full = true;
 }
 
-void mxg_mask_settle(mxg_write_mask *mask) {
-  settle(&mask->elems);
-  settle(&mask->scales);
+void mxg_mask_settle(mxg_write_mask *mask, mxg_mask_spare *spare) {
+  settle(&mask->elems, spare);
+  settle(&mask->scales, spare);
 }
 
 static unsigned lowest(uint64_t word) {

@@ -13,6 +13,7 @@
 typedef struct mxg_bits {
   _Atomic uint64_t *words;
   void *memory; /* of the words */
+  size_t room;
   uint64_t bits;
   _Atomic uint64_t left; /* not yet marked */
   bool full;             /* `words` was given back */
@@ -26,12 +27,18 @@ typedef struct mxg_write_mask {
   _Atomic uint64_t twice_elem, twice_scale; /* 1 + the first that was seen marked twice; 0: none */
 } mxg_write_mask;
 
+/* The largest memory that was given back, for the next array. Zero-initialise; freed with mxg_free(spare.memory). */
+typedef struct mxg_mask_spare {
+  void *memory;
+  size_t room;
+} mxg_mask_spare;
+
 void mxg_mask_begin(mxg_write_mask *mask, const mxg_plan *plan, uint32_t array);
 void mxg_mask_end(mxg_write_mask *mask);
 
 /* Makes room for marks, and gives back what is complete: between marks, by the array's own rank. */
-mxg_status mxg_mask_open(mxg_write_mask *mask, mxg_error *err);
-void mxg_mask_settle(mxg_write_mask *mask);
+mxg_status mxg_mask_open(mxg_write_mask *mask, mxg_mask_spare *spare, mxg_error *err);
+void mxg_mask_settle(mxg_write_mask *mask, mxg_mask_spare *spare);
 
 /* A rectangle of a matrix is written, and the scales of the blocks that begin in it. From any thread. */
 void mxg_mask_rectangle(mxg_write_mask *mask, uint32_t matrix, uint64_t row, uint64_t rows, uint64_t col,

@@ -1,10 +1,9 @@
 /* bench_host_run.c -- a whole schedule on the host transport beside memcpy, both on all cores, in bytes read and
- *written
- ** a second: two row shards of each MXFP8 tensor become whole BF16 on a third rank, by way of the wire form.
- **
- ** usage: bench_host_run [MIB [THREADS [BUCKET_MIB]]]   (MiB of MXFP8 elements, default 512; wire MiB of a bucket,
- ** default 16). Medians of several runs. Bytes are those of sources and targets; what the wire form costs is in the
- *time. */
+*written
+** a second: two row shards of each MXFP8 tensor become whole BF16 on a third rank.
+**
+** usage: bench_host_run [MIB [THREADS [BUCKET_MIB]]]   (MiB of MXFP8 elements, default 512; wire MiB of a bucket,
+** default 16). Medians of several runs. Bytes are those of sources and targets, also where wire forms are made. */
 #include "bundle.h"
 #include "parallel.h"
 
@@ -134,7 +133,8 @@ static void copy_part(void *user, uint64_t i, unsigned worker) {
   memcpy(c->to + i * c->share, c->from + i * c->share, (size_t)c->share);
 }
 
-static void measure(const char *name, uint32_t buckets, uint32_t half, enum mx_scale_layout layout, unsigned threads) {
+static void measure(const char *name, uint32_t buckets, uint32_t half, enum mx_scale_layout layout, bool wires,
+                    unsigned threads) {
   mxg_plan *plan = make_plan(buckets, half, layout);
   static const unsigned char sources[32];
   const mxg_bundle_parts parts = {plan, NULL, 0, sources, "bench"};
@@ -144,6 +144,7 @@ static void measure(const char *name, uint32_t buckets, uint32_t half, enum mx_s
   mxg_error err;
   mxg_exec_options options = MXG_EXEC_INIT;
   options.threads = threads;
+  options.wires = wires;
   if (mxg_bundle_make(&bundle, &parts, &err) || mxg_exec_create(&exec, bundle, &options, &err) ||
       mxg_pool_create(&pool, threads, &err))
     stop(&err);
@@ -206,8 +207,10 @@ int main(int argc, char **argv) {
     return 2;
   }
   uint32_t half = (uint32_t)(bucket * 1024 * 1024 / cols / 2), buckets = (uint32_t)(mib / bucket);
-  measure("run, compact scales to bf16", buckets, half, MX_COMPACT, threads);
-  measure("run, padded scales to bf16", buckets, half, MX_PADDED, threads);
-  measure("run, swizzled scales to bf16", buckets, half, MX_SWIZZLED, threads);
+  measure("run, compact scales to bf16", buckets, half, MX_COMPACT, false, threads);
+  measure("run, padded scales to bf16", buckets, half, MX_PADDED, false, threads);
+  measure("run, swizzled scales to bf16", buckets, half, MX_SWIZZLED, false, threads);
+  measure("run by wires, compact scales", buckets, half, MX_COMPACT, true, threads);
+  measure("run by wires, swizzled scales", buckets, half, MX_SWIZZLED, true, threads);
   return 0;
 }

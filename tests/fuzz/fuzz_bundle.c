@@ -31,11 +31,12 @@ static void *memory(uint64_t bytes) {
   return memset(p, 0x3c, (size_t)bytes);
 }
 
-static void run(const mxg_bundle *bundle) {
+static void run(const mxg_bundle *bundle, bool wires) {
   const mxg_plan *plan = mxg_bundle_plan(bundle);
   if (!is_small(plan)) return;
   mxg_exec_options options = MXG_EXEC_INIT;
   options.threads = 1;
+  options.wires = wires;
   mxg_exec *exec;
   mxg_error err;
   void **all = calloc((size_t)plan->array_count * 2 + 1, sizeof *all);
@@ -62,7 +63,8 @@ static void read_one(const unsigned char *bytes, size_t count) {
   must((status == MXG_OK) == (bundle != NULL));
   if (status == MXG_OK) {
     must(strlen(mxg_bundle_digest(bundle)) == 64);
-    run(bundle);
+    run(bundle, false);
+    run(bundle, true);
   } else {
     must(status == MXG_ERR_BUNDLE && err.status == status && err.code / 100 == 7 && err.text[0] != 0);
   }

@@ -268,13 +268,14 @@ static void every_sample_moves_its_bytes(void **state) {
   mxg_memory_fn kept = mxg_memory_hook;
   mxg_memory_hook = poisoning;
   for (int i = 0; i < plan_sample_count; i++)
-    for (unsigned threads = 0; threads <= 4; threads++) {
+    for (unsigned threads = 0; threads <= 5; threads++) {
       fixture *f = plan_samples[i].make();
       mxg_bundle *bundle = make_bundle(f);
       const mxg_plan *plan = mxg_bundle_plan(bundle);
       memory *all = new_memory(plan, 5 + threads);
       mxg_exec_options options = MXG_EXEC_INIT;
       options.threads = threads;
+      options.wires = threads % 3 == 1; /* tame and wild sources, either way */
       mxg_exec *exec = make_exec(bundle, &options);
       bind_all(exec, plan, all);
       run(exec);
@@ -320,8 +321,7 @@ static void see(void *user, uint64_t done, uint64_t all) {
   s->all = all;
 }
 
-static void large_steps_are_cut_and_counted(void **state) {
-  (void)state;
+static void run_large(bool wires) {
   fixture *f = large_sample();
   mxg_bundle *bundle = make_bundle(f);
   const mxg_plan *plan = mxg_bundle_plan(bundle);
@@ -329,6 +329,7 @@ static void large_steps_are_cut_and_counted(void **state) {
   seen progress = {0};
   mxg_exec_options options = MXG_EXEC_INIT;
   options.threads = 3;
+  options.wires = wires;
   options.progress = see;
   options.user = &progress;
   mxg_exec *exec = make_exec(bundle, &options);
@@ -342,6 +343,12 @@ static void large_steps_are_cut_and_counted(void **state) {
   mxg_bundle_free(bundle);
   free_memory(&f->plan, all);
   free(f);
+}
+
+static void large_steps_are_cut_and_counted(void **state) {
+  (void)state;
+  run_large(false);
+  run_large(true);
 }
 
 /* A target that keeps its source's place is not touched, but for padding, and another rank may read it meanwhile. */
@@ -523,35 +530,38 @@ static void marks_are_exact(void **state) {
   (void)state;
   fixture *f = sample_col_split();
   mxg_write_mask mask;
+  mxg_mask_spare spare = {0};
   mxg_error err;
   const uint32_t target = 2; /* 133 x 96, swizzled scales 133 x 3 in 256 x 4 */
   mxg_mask_begin(&mask, &f->plan, target);
-  assert_int_equal(mxg_mask_open(&mask, &err), MXG_OK);
+  assert_int_equal(mxg_mask_open(&mask, &spare, &err), MXG_OK);
   mxg_mask_rectangle(&mask, 0, 0, 130, 0, 64);
   mxg_mask_rectangle(&mask, 0, 0, 130, 64, 32);
   assert_int_equal(mxg_mask_check(&mask, false, &err), MXG_OK);
   assert_int_equal(mxg_mask_check(&mask, true, &err), MXG_ERR_WRONG);
   assert_non_null(strstr(err.text, "row 130, column 0 was not"));
   mxg_mask_elems(&mask, 130 * 96, 3 * 96);
-  mxg_mask_settle(&mask);
-  assert_null(mask.elems.memory); /* complete: its bits went back */
+  mxg_mask_settle(&mask, &spare);
+  assert_null(mask.elems.memory); /* complete: its bits went back, and serve the next array */
+  assert_non_null(spare.memory);
   assert_int_equal(mxg_mask_check(&mask, true, &err), MXG_ERR_WRONG);
   assert_non_null(strstr(err.text, "scale row 0, scale column 3 was not"));
   mxg_mask_scale_padding(&mask, 130);
   assert_int_equal(mxg_mask_check(&mask, true, &err), MXG_OK);
-  mxg_mask_settle(&mask);
-  assert_int_equal(mxg_mask_open(&mask, &err), MXG_OK);
+  mxg_mask_settle(&mask, &spare);
+  assert_int_equal(mxg_mask_open(&mask, &spare, &err), MXG_OK);
   mxg_mask_elems(&mask, 97, 1);
   assert_int_equal(mxg_mask_check(&mask, false, &err), MXG_ERR_WRONG);
   assert_non_null(strstr(err.text, "row 1, column 1 was written twice"));
   mxg_mask_end(&mask);
   mxg_mask_begin(&mask, &f->plan, target);
-  assert_int_equal(mxg_mask_open(&mask, &err), MXG_OK);
+  assert_int_equal(mxg_mask_open(&mask, &spare, &err), MXG_OK);
   mxg_mask_rectangle(&mask, 0, 0, 130, 0, 64);
   mxg_mask_rectangle(&mask, 0, 129, 1, 0, 96);
   assert_int_equal(mxg_mask_check(&mask, false, &err), MXG_ERR_WRONG);
   assert_non_null(strstr(err.text, "row 129, column 0 was written twice"));
   mxg_mask_end(&mask);
+  mxg_free(spare.memory);
   free(f);
 }
 
@@ -623,6 +633,7 @@ static void every_failed_allocation_is_reported(void **state) {
     for (long n = 0; status != MXG_OK; n++) {
       mxg_exec_options options = MXG_EXEC_INIT;
       options.threads = 2;
+      options.wires = true;
       mxg_exec *exec = NULL;
       mxg_error err = {0};
       assert_true(n < 1000);
