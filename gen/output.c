@@ -160,7 +160,7 @@ static mxg_status write_all(const mxg_generation *g, const char *dir, const char
   mxg_text text = {0};
   mxg_model_print(g->model, &text);
   MXG_TRY(write_text(dir, "model.txt", &text, err));
-  mxg_plan_print(g->plan, g->model, true, &text);
+  mxg_plan_print(g->plan, g->model, MXG_PLAN_PIECES, &text);
   MXG_TRY(write_text(dir, "plan.txt", &text, err));
   mxg_plan_json(g->plan, g->model, &text);
   MXG_TRY(write_text(dir, "plan.json", &text, err));

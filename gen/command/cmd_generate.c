@@ -73,7 +73,7 @@ static mxg_status dump(const mxg_args *args, const mxg_options *options, mxg_err
   mxg_text text = {0};
   for (const char *c = args->dump; status == MXG_OK && *c; c++) {
     if (*c == 'm') mxg_model_print(g.model, &text);
-    if (*c == 'p') mxg_plan_print(g.plan, g.model, true, &text);
+    if (*c == 'p') mxg_plan_print(g.plan, g.model, MXG_PLAN_PIECES, &text);
     if (*c == 's') dump_sources(&g, &text);
     if (*c == 'c') dump_cubins(&g, &text);
   }

@@ -221,13 +221,14 @@ static void print_steps(const mxg_plan *plan, uint32_t rank, mxg_text *text) {
 }
 
 /* Neighbouring ranks that say the same share a line, unless their steps follow. */
-static void print_ranks(const mxg_plan *plan, bool full, mxg_text *text) {
+static void print_ranks(const mxg_plan *plan, uint32_t detail, mxg_text *text) {
   mxg_text_puts(text,
                 "ranks\n  rank       source target    source bytes   target bytes        received        as bf16   "
                 "pieces gathered  bkts launch       staging\n");
   for (uint32_t rank = 0, next; rank < plan->rank_count; rank = next) {
     rank_line line = line_of(plan, rank);
-    for (next = rank + 1; next < plan->rank_count && !full; next++) {
+    bool full = detail == MXG_PLAN_PIECES || detail == rank;
+    for (next = rank + 1; next < plan->rank_count && !full && next != detail; next++) {
       rank_line other = line_of(plan, next);
       if (memcmp(&line, &other, sizeof line) != 0) break;
     }
@@ -236,7 +237,7 @@ static void print_ranks(const mxg_plan *plan, bool full, mxg_text *text) {
   }
 }
 
-void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, bool full, mxg_text *text) {
+void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, uint32_t detail, mxg_text *text) {
   uint64_t received = 0, bf16 = 0;
   for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
     received += plan->ranks[rank].received_bytes;
@@ -256,5 +257,5 @@ void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, bool full, mxg
                     (unsigned long long)(received * 1000 / bf16));
   mxg_text_puts(text, "\n");
   print_kernels(plan, text);
-  print_ranks(plan, full, text);
+  print_ranks(plan, detail, text);
 }

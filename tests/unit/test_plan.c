@@ -262,8 +262,8 @@ static void two_builds_print_the_same(void **state) {
   fixture_make(&f, 3, 8, (const uint64_t[]){64, 64, 0}, 64, 0, 0, &source, &target);
   mxg_arena arena = {0};
   mxg_text first = {0}, second = {0};
-  mxg_plan_print(build(&f, &arena), &f.model, true, &first);
-  mxg_plan_print(build(&f, &arena), &f.model, true, &second);
+  mxg_plan_print(build(&f, &arena), &f.model, MXG_PLAN_PIECES, &first);
+  mxg_plan_print(build(&f, &arena), &f.model, MXG_PLAN_PIECES, &second);
   assert_string_equal(first.bytes, second.bytes);
   mxg_text_free(&first);
   mxg_text_free(&second);
