@@ -11,15 +11,17 @@ static_assert(MX_THREADS % 32 == 0 && MX_THREADS >= 32 && MX_THREADS <= 1024, "a
 static_assert(MX_TILE_UNITS > 0 && MX_TILE_UNITS <= 1u << 24, "units of a tile are counted in 32 bits with room");
 static_assert(mx_is_power(MX_VEC) && MX_VEC <= 32, "an access is a power of two of elements, at most 32");
 
-/* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. */
+/* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks at
+*32
+** places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
 MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
-  mx_u32 low = 0, high = count;
-  while (high - low > 1) {
-    mx_u32 middle = low + (high - low) / 2;
-    if (entries[middle].first_tile <= tile)
-      low = middle;
-    else
-      high = middle;
+  mx_u32 low = 0, left = count;
+  while (left > 1) {
+    const mx_u32 stride = mx_ceil_div(left, 32), at = threadIdx.x % 32 * stride;
+    const bool below = at < left && entries[low + at].first_tile <= tile;
+    const mx_u32 last = __popc(__ballot_sync(0xffffffffu, below)) - 1; /* lane 0 always votes */
+    low += last * stride;
+    left = mx_min(stride, left - last * stride);
   }
   return entries[low];
 }
@@ -45,7 +47,7 @@ MX_FN mx_tile mx_tile_of(const mx_entry &e, mx_u64 tile, mx_u64 rows, mx_u32 wid
   mx_tile t;
   t.wide = wide;
   t.units = left < MX_TILE_UNITS ? (mx_u32)left : MX_TILE_UNITS;
-  t.row = (mx_u32)(first / wide);
+  t.row = first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide; /* a narrow division is far cheaper */
   t.at = (mx_u32)(first - (mx_u64)t.row * wide);
   return t;
 }

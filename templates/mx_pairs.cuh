@@ -82,4 +82,33 @@ template <mx_u32 ELEM> MX_FN mx_u32 mx_encode_pair(mx_pair values) {
   return mx_encode(ELEM, values.first) | mx_encode(ELEM, values.second) << bits;
 }
 
+/* The magnitudes of two BF16 or FP16 elements that are larger: what mx_magnitude makes of the values, as element bits.
+** `largest` began as zero. */
+template <mx_u32 ELEM> MX_FN mx_u32 mx_larger_pair(mx_u32 nan, mx_u32 largest, mx_u32 two) {
+  const mx_u32 magnitudes = two & 0x7fff7fffu;
+#if MX_HAS_HALF_PAIRS
+  mx_u32 larger;
+  if constexpr (ELEM == MX_BF16) {
+    if (nan == MX_NAN_BLOCK)
+      asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
+    else
+      asm("max.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
+  } else {
+    if (nan == MX_NAN_BLOCK)
+      asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
+    else
+      asm("max.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
+  }
+  return larger;
+#else
+  constexpr mx_u32 inf = ELEM == MX_BF16 ? 0x7f80u : 0x7c00u;
+  mx_u32 first = magnitudes & 0xffffu, second = magnitudes >> 16;
+  if (nan == MX_NAN_ELEMENT && first > inf) first = 0;
+  if (nan == MX_NAN_ELEMENT && second > inf) second = 0;
+  if (first < (largest & 0xffffu)) first = largest & 0xffffu;
+  if (second < largest >> 16) second = largest >> 16;
+  return first | second << 16;
+#endif
+}
+
 #endif

@@ -10,6 +10,7 @@
 #include "mx_scale.h"
 
 constexpr mx_u32 MX_SRC_SIZE = mx_size(MX_SRC_ELEM), MX_DST_SIZE = mx_size(MX_DST_ELEM);
+constexpr mx_u32 MX_DST_SCALE_SIZE = MX_DST_SCALE == MX_SCALE_FP32 ? 4 : 1;
 constexpr bool MX_SRC_SCALED = MX_SRC_SCALE == MX_SCALE_E8M0 || MX_SRC_SCALE == MX_SCALE_FP32;
 constexpr bool MX_DST_SCALED = MX_DST_SCALE == MX_SCALE_E8M0 || MX_DST_SCALE == MX_SCALE_FP32;
 constexpr bool MX_SRC_COLUMNWISE = MX_SRC_BLOCK_COLS == 1 && MX_SRC_BLOCK_ROWS > 1;
@@ -45,10 +46,27 @@ MX_FN void mx_put_scale(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 scale)
   const mx_u32 i = mx_block_index(e.dst_row + row, MX_DST_BLOCK_ROWS);
   const mx_u32 j = mx_block_index(e.dst_col + col, MX_DST_BLOCK_COLS);
   const mx_u64 at = mx_scale_offset(MX_DST_LAYOUT, MX_DST_COLUMNWISE, e.dst_scale_ld, i, j);
-  if constexpr (MX_DST_SCALE == MX_SCALE_FP32)
-    ((mx_u32 *)e.dst_scale)[at] = scale;
-  else
-    ((mx_u8 *)e.dst_scale)[at] = (mx_u8)scale;
+  mx_pack<MX_DST_SCALE_SIZE> pack;
+  pack.word[0] = scale;
+  mx_store(e.dst_scale + at * MX_DST_SCALE_SIZE, pack);
+}
+
+/* The scales of N columns side by side, for blocks of n x 1: one access where they lie so. */
+template <mx_u32 N> MX_FN void mx_put_scales(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_u32 *scales) {
+  if constexpr (MX_DST_LAYOUT != MX_SWIZZLED && N > 1 && mx_is_power(N)) {
+    const mx_u32 i = mx_block_index(e.dst_row + row, MX_DST_BLOCK_ROWS);
+    const mx_u64 at = mx_scale_offset(MX_DST_LAYOUT, MX_DST_COLUMNWISE, e.dst_scale_ld, i, e.dst_col + col);
+    const mx_u64 address = e.dst_scale + at * MX_DST_SCALE_SIZE;
+    if (address % mx_min(16, N * MX_DST_SCALE_SIZE) == 0) {
+      mx_pack<N *MX_DST_SCALE_SIZE> pack = mx_zero_pack<N * MX_DST_SCALE_SIZE>();
+#pragma unroll
+      for (mx_u32 k = 0; k < N; k++) mx_put<MX_DST_SCALE_SIZE>(pack, k, scales[k]);
+      mx_store(address, pack);
+      return;
+    }
+  }
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) mx_put_scale(e, row, col + k, scales[k]);
 }
 
 /* ---- a run of elements of one row -------------------------------------------------------------------------------- */
@@ -131,6 +149,53 @@ template <mx_u32 N> MX_FN mx_u32 mx_largest(const mx_values<N> &values, mx_u32 k
     largest = largest > a ? largest : a;
   }
   return largest;
+}
+
+/* Elements without scales, two to a word, are compared as they are. */
+template <mx_u32 N> __host__ __device__ constexpr bool mx_by_pairs() {
+  return N % 2 == 0 && MX_SRC_SIZE == 2 && !MX_SRC_SCALED;
+}
+
+/* The largest magnitudes of N columns, as rows come by. */
+template <mx_u32 N> struct mx_maxima { mx_u32 word[mx_by_pairs<N>() ? N / 2 : N]; };
+
+template <mx_u32 N> MX_FN void mx_begin_maxima(mx_maxima<N> &maxima) {
+#pragma unroll
+  for (mx_u32 k = 0; k < sizeof maxima.word / 4; k++) maxima.word[k] = 0;
+}
+
+template <mx_u32 N>
+MX_FN void mx_add_maxima(mx_maxima<N> &maxima, const mx_elems<N> &elems, const mx_scales<N> &scales) {
+  if constexpr (mx_by_pairs<N>()) {
+#pragma unroll
+    for (mx_u32 k = 0; k < N / 2; k++)
+      maxima.word[k] = mx_larger_pair<MX_SRC_ELEM>(MX_NAN, maxima.word[k], elems.pack.word[k]);
+  } else {
+    const mx_values<N> values = mx_values_of<N>(elems, scales);
+#pragma unroll
+    for (mx_u32 k = 0; k < N; k++) {
+      const mx_u32 a = mx_magnitude(MX_NAN, values.x[k]);
+      maxima.word[k] = maxima.word[k] > a ? maxima.word[k] : a;
+    }
+  }
+}
+
+/* FP32 bits of the maximum of column k. */
+template <mx_u32 N> MX_FN mx_u32 mx_maximum(const mx_maxima<N> &maxima, mx_u32 k) {
+  if constexpr (mx_by_pairs<N>()) return mx_decode(MX_SRC_ELEM, maxima.word[k / 2] >> k % 2 * 16 & 0xffffu);
+  return maxima.word[k];
+}
+
+/* The same of one run: the largest of all its columns. */
+template <mx_u32 N> MX_FN mx_u32 mx_largest_of_run(const mx_source<N> &from, mx_u32 kept) {
+  if constexpr (mx_by_pairs<N>()) { /* what is not there was read as zero */
+    mx_u32 pair = 0;
+#pragma unroll
+    for (mx_u32 k = 0; k < N / 2; k++) pair = mx_larger_pair<MX_SRC_ELEM>(MX_NAN, pair, from.elems.pack.word[k]);
+    const mx_u32 first = pair & 0xffffu, second = pair >> 16;
+    return mx_decode(MX_SRC_ELEM, first > second ? first : second);
+  }
+  return mx_largest(mx_values_of(from), kept);
 }
 
 /* Elements of the target's type. */

@@ -1,59 +1,64 @@
 /* quantize_columnwise.cu -- any elements to blocks of n x 1 down a column, each with its scale.
 **
-** A unit is one block. A thread takes the blocks of MX_RUN neighbouring columns, one 4-byte access a row, and keeps
-** what it read in registers between finding the maximum and writing. Where columns do not come in whole runs, it takes
-** one column. */
-#include "mx_side.cuh"
+** A unit is one block. A thread keeps a strip of MX_STRIP neighbouring columns in registers between finding the maxima
+** and writing. Where a whole block would be too many registers, MX_PARTS threads share it, and the maxima go through
+** shared memory. Where columns do not come in whole strips, a strip is one column. */
+#include "mx_strip.cuh"
 
 constexpr mx_u32 MX_BLOCK = MX_DST_BLOCK_ROWS;
-constexpr mx_u32 MX_RUN = mx_min(MX_VEC, 4 / MX_SRC_SIZE);
+/* Decoding 8-bit elements twice is work that more threads should share; otherwise up to 32 rows are one thread's. */
+constexpr mx_u32 MX_ROWS = MX_SRC_SIZE == 1 && MX_BLOCK % 8 == 0 ? 8 : mx_min(32, MX_BLOCK);
+constexpr mx_u32 MX_PARTS = mx_ceil_div(MX_BLOCK, MX_ROWS);
+constexpr mx_u32 MX_STRIPS = MX_THREADS / MX_PARTS; /* side by side, of a thread block */
 
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_COLS == 1, "a columnwise block is one column");
-static_assert(MX_BLOCK >= 1 && MX_BLOCK <= 128, "a thread holds a column of a block in registers");
+static_assert(MX_BLOCK >= 1 && MX_BLOCK <= 128 && MX_STRIPS > 0, "few threads share a column of a block");
 static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
 
-/* The blocks of N columns from (row, col) on, `rows` rows of them. */
-template <mx_u32 N> MX_FN void mx_columns(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows) {
-  mx_elems<N> from[MX_BLOCK];
+/* The maxima of whole blocks from those of their parts. All threads must call. */
+template <mx_u32 N> MX_FN void mx_join_parts(mx_u32 *largest, mx_u32 strip, mx_u32 part) {
+  __shared__ mx_u32 found[MX_STRIP][MX_PARTS][MX_STRIPS];
+  __syncthreads(); /* nobody still reads what an earlier call left */
+  if (part < MX_PARTS) {
 #pragma unroll
-  for (mx_u32 r = 0; r < MX_BLOCK; r++)
-    if (r < rows) from[r] = mx_read_elems<N>(e, row + r, col, N);
-  mx_u32 largest[N];
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) largest[k] = 0;
-#pragma unroll
-  for (mx_u32 r = 0; r < MX_BLOCK; r++) {
-    if (r >= rows) continue;
-    const mx_values<N> values = mx_values_of<N>(from[r], mx_read_scales<N>(e, row + r, col, N));
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) {
-      const mx_u32 a = mx_magnitude(MX_NAN, values.x[k]);
-      largest[k] = largest[k] > a ? largest[k] : a;
-    }
+    for (mx_u32 k = 0; k < N; k++) found[k][part][strip] = largest[k];
   }
-  mx_u32 reciprocal[N];
+  __syncthreads();
 #pragma unroll
-  for (mx_u32 k = 0; k < N; k++) {
-    const mx_chosen chosen = mx_choose(largest[k]);
-    reciprocal[k] = chosen.reciprocal;
-    mx_put_scale(e, row, col + k, chosen.scale);
-  }
+  for (mx_u32 p = 0; p < MX_PARTS; p++) {
 #pragma unroll
-  for (mx_u32 r = 0; r < MX_BLOCK; r++) {
-    if (r >= rows) continue;
-    mx_values<N> values = mx_values_of<N>(from[r], mx_read_scales<N>(e, row + r, col, N));
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
-    mx_write(e, row + r, col, values, N);
+    for (mx_u32 k = 0; k < N; k++) largest[k] = largest[k] > found[k][p][strip] ? largest[k] : found[k][p][strip];
   }
 }
 
+/* The columns from a spot on; the first row of its block is at.row * MX_BLOCK. */
+template <mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx_spot &at, bool mine) {
+  const mx_u32 strip_at = threadIdx.x % MX_STRIPS, part = threadIdx.x / MX_STRIPS;
+  const mx_u32 row = at.row * MX_BLOCK + part * MX_ROWS, end = mine ? mx_min(e.rows, (at.row + 1) * MX_BLOCK) : 0;
+  const mx_u32 rows = row < end ? mx_min(MX_ROWS, end - row) : 0;
+  mx_strip<N, MX_ROWS> strip;
+  mx_read_strip(strip, e, row, at.at, rows);
+  const mx_maxima<N> maxima = mx_strip_maxima(strip, e, row, at.at, rows);
+  mx_u32 largest[N], scales[N], reciprocal[N];
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) largest[k] = mx_maximum(maxima, k);
+  if constexpr (MX_PARTS > 1) mx_join_parts<N>(largest, strip_at, part);
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) {
+    const mx_chosen chosen = mx_choose(largest[k]);
+    scales[k] = chosen.scale, reciprocal[k] = chosen.reciprocal;
+  }
+  if (rows == 0) return;
+  if (part == 0) mx_put_scales<N>(e, row, at.at, scales);
+  mx_write_strip(strip, e, row, at.at, rows, reciprocal);
+}
+
 template <mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, const mx_tile &tile) {
-  for (mx_u32 unit = threadIdx.x * N; unit < tile.units; unit += MX_THREADS * N) {
-    const mx_spot at = mx_spot_of(tile, unit);
-    const mx_u32 row = at.row * MX_BLOCK;
-    mx_columns<N>(e, row, at.at, mx_min(MX_BLOCK, e.rows - row));
+  for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_STRIPS * N) {
+    const mx_u32 unit = first + threadIdx.x % MX_STRIPS * N;
+    const bool mine = unit < tile.units && threadIdx.x / MX_STRIPS < MX_PARTS;
+    mx_columns<N>(e, mx_spot_of(tile, mine ? unit : 0), mine);
   }
 }
 
@@ -61,8 +66,8 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), cols);
-  if (MX_TILE_UNITS % MX_RUN == 0 && cols % MX_RUN == 0)
-    mx_tile_columns<MX_RUN>(e, tile);
+  if (MX_TILE_UNITS % MX_STRIP == 0 && cols % MX_STRIP == 0)
+    mx_tile_columns<MX_STRIP>(e, tile);
   else
     mx_tile_columns<1>(e, tile);
 }

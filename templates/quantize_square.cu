@@ -1,11 +1,12 @@
 /* quantize_square.cu -- any elements to blocks of rows x columns, one scale a block: 32 x 32 with scale bytes, 128 x
- *128
- ** with FP32 scales or scale bytes.
- **
- ** A unit is one block. A team works on it: a warp where that is at most 16 runs a lane, else the whole thread block.
- *It
- ** keeps what it read in registers until the maximum is known, or reads again where that would be too much. */
-#include "mx_side.cuh"
+*128
+** with FP32 scales or scale bytes.
+**
+** A unit is one block. Small ones are strips of columns in the registers of neighbouring lanes. Otherwise a team works
+*on
+** a block: a warp where that is at most 16 runs a lane, else the whole thread block. It keeps what it read in registers
+** until the maximum is known, or reads again where that would be too much. */
+#include "mx_strip.cuh"
 
 constexpr mx_u32 MX_RUN = mx_min(MX_VEC, MX_DST_BLOCK_COLS);
 constexpr mx_u32 MX_ACROSS = MX_DST_BLOCK_COLS / MX_RUN;   /* runs of a row of a block */
@@ -20,6 +21,11 @@ static_assert(MX_DST_BLOCK_ROWS <= 1024 && MX_DST_BLOCK_COLS <= 1024, "a thread 
 static_assert(MX_DST_BLOCK_COLS % MX_RUN == 0, "runs divide a row of a block");
 static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
 
+/* By strips, where a strip's columns divide a block and its rows are few. */
+constexpr mx_u32 MX_LANES = MX_DST_BLOCK_COLS / MX_STRIP;
+constexpr bool MX_SMALL = MX_DST_BLOCK_ROWS <= 32 && MX_DST_BLOCK_COLS % MX_STRIP == 0 && MX_LANES <= 32 &&
+                          mx_is_power(MX_LANES) && MX_STRIP * MX_SRC_SIZE >= 4;
+
 /* What part of a block a slot is: `kept` elements from (row, col) on; 0 where the matrix has ended. */
 struct mx_slot {
   mx_u32 row, col, kept;
@@ -33,11 +39,8 @@ MX_FN mx_slot mx_slot_of(mx_u32 rows, mx_u32 cols, const mx_spot &block, mx_u32 
   return s;
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
-  const mx_u32 cols = mx_cols(e), team = threadIdx.x / MX_TEAM, member = threadIdx.x % MX_TEAM;
-  const mx_tile tile =
-      mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_DST_BLOCK_ROWS), mx_ceil_div(cols, MX_DST_BLOCK_COLS));
+MX_FN void mx_tile_by_slots(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+  const mx_u32 team = threadIdx.x / MX_TEAM, member = threadIdx.x % MX_TEAM;
   for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_TEAMS) {
     const bool mine = first + team < tile.units; /* all go on: they take part in finding the maximum */
     const mx_spot block = mx_spot_of(tile, mine ? first + team : 0);
@@ -56,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
       const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
       if (!s.kept) continue;
       if constexpr (!MX_KEEP) from[0] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
-      const mx_u32 a = mx_largest(mx_values_of(from[MX_KEEP ? r : 0]), s.kept);
+      const mx_u32 a = mx_largest_of_run(from[MX_KEEP ? r : 0], s.kept);
       largest = largest > a ? largest : a;
     }
     if constexpr (MX_TEAM == 32)
@@ -73,4 +76,43 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
     }
     if (mine && member == 0) mx_put_scale(e, block.row * MX_DST_BLOCK_ROWS, block.at * MX_DST_BLOCK_COLS, chosen.scale);
   }
+}
+
+/* Whole strips: columns come in multiples of MX_STRIP. */
+MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+  const mx_u32 team = threadIdx.x / MX_LANES, lane = threadIdx.x % MX_LANES;
+  for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_THREADS / MX_LANES) {
+    const bool mine = first + team < tile.units; /* all go on: they take part in finding the maximum */
+    const mx_spot block = mx_spot_of(tile, mine ? first + team : 0);
+    const mx_u32 row = block.row * MX_DST_BLOCK_ROWS, col = block.at * MX_DST_BLOCK_COLS + lane * MX_STRIP;
+    const mx_u32 rows = mine && col < cols ? mx_min(MX_DST_BLOCK_ROWS, e.rows - row) : 0;
+    mx_strip<MX_STRIP, MX_DST_BLOCK_ROWS> strip;
+    mx_read_strip(strip, e, row, col, rows);
+    const mx_maxima<MX_STRIP> maxima = mx_strip_maxima(strip, e, row, col, rows);
+    mx_u32 largest = 0, reciprocal[MX_STRIP];
+#pragma unroll
+    for (mx_u32 k = 0; k < MX_STRIP; k++) {
+      const mx_u32 a = mx_maximum(maxima, k);
+      largest = largest > a ? largest : a;
+    }
+    const mx_chosen chosen = mx_choose(mx_largest_of_lanes<MX_LANES>(largest));
+#pragma unroll
+    for (mx_u32 k = 0; k < MX_STRIP; k++) reciprocal[k] = chosen.reciprocal;
+    mx_write_strip(strip, e, row, col, rows, reciprocal);
+    if (mine && lane == 0) mx_put_scale(e, row, col, chosen.scale);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+  const mx_u32 cols = mx_cols(e);
+  const mx_tile tile =
+      mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_DST_BLOCK_ROWS), mx_ceil_div(cols, MX_DST_BLOCK_COLS));
+  if constexpr (MX_SMALL) {
+    if (cols % MX_STRIP == 0) {
+      mx_tile_by_strips(e, tile, cols);
+      return;
+    }
+  }
+  mx_tile_by_slots(e, tile, cols);
 }

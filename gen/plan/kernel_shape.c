@@ -9,16 +9,44 @@ uint32_t mxg_kernel_widest(mxg_family family, const mxg_encoding *src, const mxg
   return 16 / (family == MXG_QUANTIZE_ROWWISE ? src_bytes : wide);
 }
 
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* Units of one round of a thread block over one row after another; two loads of 8 bytes or more are in flight. */
+static uint32_t flat_units(const mxg_kernel *kernel, uint32_t bytes) {
+  return kernel->threads * (bytes >= 8 ? 2 : bytes >= 4 ? 4 : 8);
+}
+
+/* Blocks of one round: lanes share a block, each with up to four of them in flight. */
+static uint32_t rowwise_units(const mxg_kernel *kernel, uint32_t bytes) {
+  uint32_t run = least(kernel->vec, kernel->dst.block_cols), lanes = least(32, kernel->dst.block_cols / run);
+  uint32_t runs = kernel->dst.block_cols / (run * lanes), held = bytes * runs;
+  uint32_t batch = least(least(4, lanes), held >= 64 ? 1 : 64 / held);
+  return kernel->threads / lanes * batch;
+}
+
+/* Threads hold strips of columns, 8 bytes wide. */
+static uint32_t strip_columns(const mxg_kernel *kernel, uint32_t src_bytes) {
+  return least(kernel->vec, 8 / src_bytes);
+}
+
 void mxg_kernel_size(mxg_kernel *kernel) {
+  uint32_t src_bytes = mxg_elem_bytes(kernel->src.elem), bytes = kernel->vec * src_bytes, strip;
   kernel->threads = threads_of_block;
   switch ((mxg_family)kernel->family) {
   case MXG_MOVE:
-  case MXG_DEQUANTIZE:
+  case MXG_DEQUANTIZE: kernel->tile_units = flat_units(kernel, bytes); return;
   case MXG_AMAX:
   case MXG_QUANTIZE_WHOLE: kernel->tile_units = threads_of_block * 4; return;
-  case MXG_QUANTIZE_ROWWISE: kernel->tile_units = threads_of_block; return;
-  case MXG_QUANTIZE_COLUMNWISE: kernel->tile_units = threads_of_block * 4; return; /* a thread takes several columns */
-  case MXG_QUANTIZE_SQUARE: kernel->tile_units = kernel->dst.block_rows >= 128 ? 1 : threads_of_block / 32; return;
+  case MXG_QUANTIZE_ROWWISE: kernel->tile_units = rowwise_units(kernel, bytes); return;
+  case MXG_QUANTIZE_COLUMNWISE:
+    strip = strip_columns(kernel, src_bytes);
+    if (src_bytes == 1) kernel->threads = 128; /* four threads share a block of 32 rows */
+    kernel->tile_units = kernel->threads / (src_bytes == 1 ? 4 : 1) * strip;
+    return;
+  case MXG_QUANTIZE_SQUARE:
+    strip = strip_columns(kernel, src_bytes);
+    kernel->tile_units = kernel->dst.block_rows >= 128 ? 1 : kernel->threads / (32 / strip);
+    return;
   case MXG_FAMILIES: break;
   }
   kernel->tile_units = 1;

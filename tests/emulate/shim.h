@@ -47,6 +47,8 @@ static inline unsigned atomicMax(unsigned *at, unsigned value) {
   return old;
 }
 
+static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
 void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
 unsigned __shfl_sync(unsigned mask, unsigned value, int lane);
