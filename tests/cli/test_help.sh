@@ -39,7 +39,7 @@ refused 2 explain MX9999
 refused 2 explain nonsense
 
 # Every code that mxgen can show is explained.
-for code in $(sed -n 's/^X(\([0-9]*\),.*/\1/p' runtime/codes.def); do
+for code in $(sed -n 's/^X(\([0-9]*\),.*/\1/p' runtime/base/codes.def); do
   expect 0 explain "MX$(printf %04d "$code")"
 done
 

@@ -1,4 +1,4 @@
 /* hash.h without the instructions of one processor: the same tests over the plain code. */
 #define MXG_HASH_PORTABLE 1
-#include "../../runtime/hash.c"
+#include "../../runtime/base/hash.c"
 #include "test_hash.c"
