@@ -2,6 +2,7 @@
 ** plan.c, emit.c, compile.c and bundle.c; how the output folder is written is in output.c. */
 #include "generate.h"
 
+#include "embed_source.h"
 #include "error.h"
 #include "hash.h"
 #include "output.h"
@@ -117,7 +118,7 @@ static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_op
   if (last == MXG_STAGE_CUBINS) return MXG_OK;
   MXG_TRY(make_bundle(g, err));
   if (last == MXG_STAGE_BUNDLE || !options->out_dir) return MXG_OK;
-  return mxg_output_write(g, options->out_dir, err);
+  return mxg_output_write(g, options->out_dir, options->embed, err);
 }
 
 mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
@@ -127,6 +128,11 @@ mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_o
   if (options && (options->size < offsetof(mxg_options, progress) || options->size > sizeof mine))
     return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu; start from MXG_OPTIONS_INIT", options->size);
   if (options) memcpy(&mine, options, options->size);
+  if (mine.embed && !mxg_embed_name_is_good(mine.embed)) {
+    mxg_fail(err, MXG_ERR_USAGE, 904, "'%.100s' cannot be the name of an array in C", mine.embed);
+    mxg_error_help(err, "use letters, digits and '_', and begin with a letter");
+    return MXG_ERR_USAGE;
+  }
   return run_stages(g, recipe, &mine, last, err);
 }
 

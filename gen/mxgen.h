@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* Start from MXG_OPTIONS_INIT; new fields go at the end. */
 typedef struct mxg_options {
@@ -18,13 +19,16 @@ typedef struct mxg_options {
   unsigned threads;         /* compile threads; 0: one a core */
   void (*progress)(void *user, const char *what, unsigned done, unsigned all); /* from the caller's thread; or NULL */
   void *user;
+  const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL */
 } mxg_options;
 
 #define MXG_OPTIONS_INIT \
-  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL }
+  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL }
 
 /* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

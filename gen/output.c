@@ -1,10 +1,11 @@
 /* output.c -- see output.h. */
 #include "output.h"
 
+#include "embed_source.h"
 #include "error.h"
-#include "text.h"
 #include "plan_build.h"
 #include "temp.h"
+#include "text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,8 +23,9 @@ static bool ends_with(const char *name, const char *end) {
 }
 
 static bool is_output(const char *name) {
-  return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, "kernels") || !strcmp(name, "plan.txt") ||
-         !strcmp(name, "plan.json") || !strcmp(name, "model.txt") || ends_with(name, ".mxb") || ends_with(name, ".d");
+  return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, "kernels") || !strcmp(name, "embed") ||
+         !strcmp(name, "plan.txt") || !strcmp(name, "plan.json") || !strcmp(name, "model.txt") ||
+         ends_with(name, ".mxb") || ends_with(name, ".d");
 }
 
 mxg_status mxg_output_check(const char *name, const char *out_dir, mxg_error *err) {
@@ -130,24 +132,41 @@ static void add_make_path(mxg_text *text, const char *path) {
   }
 }
 
-static mxg_status write_depfile(const mxg_generation *g, const char *dir, const char *out_dir, mxg_error *err) {
+/* dir/<name>.d: out_dir/<target> needs every file that was read. */
+static mxg_status write_depfile(const mxg_generation *g, const char *dir, const char *name, const char *out_dir,
+                                const char *target, mxg_error *err) {
   mxg_text text = {0};
-  char name[256], target[path_room];
-  snprintf(name, sizeof name, "%.200s.mxb", g->model->name);
-  if (!mxg_path_join(target, sizeof target, out_dir, name))
+  char path[path_room], file[256];
+  if (!mxg_path_join(path, sizeof path, out_dir, target))
     return mxg_fail(err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
-  add_make_path(&text, target);
+  add_make_path(&text, path);
   mxg_text_puts(&text, ":");
   for (uint32_t i = 0; i < g->files.count; i++) {
     mxg_text_puts(&text, " ");
     add_make_path(&text, g->files.paths[i]);
   }
   mxg_text_puts(&text, "\n");
-  snprintf(name, sizeof name, "%.200s.d", g->model->name);
-  return write_text(dir, name, &text, err);
+  snprintf(file, sizeof file, "%.200s.d", name);
+  return write_text(dir, file, &text, err);
 }
 
-static mxg_status write_all(const mxg_generation *g, const char *dir, const char *out_dir, mxg_error *err) {
+static mxg_status write_embedded(const mxg_generation *g, const char *dir, const char *out_dir, const char *embed,
+                                 mxg_error *err) {
+  char folder[path_room], name[256], target[256];
+  MXG_TRY(make_folder(folder, dir, "embed", err));
+  mxg_text text = {0};
+  mxg_embed_header(embed, &text);
+  snprintf(name, sizeof name, "%.200s.h", embed);
+  MXG_TRY(write_text(folder, name, &text, err));
+  mxg_embed_source(g->bundle, embed, &text);
+  snprintf(name, sizeof name, "%.200s.c", embed);
+  MXG_TRY(write_text(folder, name, &text, err));
+  snprintf(target, sizeof target, "embed/%.200s.c", embed);
+  return write_depfile(g, folder, embed, out_dir, target, err);
+}
+
+static mxg_status write_all(const mxg_generation *g, const char *dir, const char *out_dir, const char *embed,
+                            mxg_error *err) {
   char kernels[path_room], bundle[path_room], name[256];
   uint32_t *uses = mxg_alloc(g->template_count * sizeof *uses);
   if (!uses) return mxg_fail_nomem(err);
@@ -164,17 +183,18 @@ static mxg_status write_all(const mxg_generation *g, const char *dir, const char
   MXG_TRY(write_text(dir, "plan.txt", &text, err));
   mxg_plan_json(g->plan, g->model, &text);
   MXG_TRY(write_text(dir, "plan.json", &text, err));
-  MXG_TRY(write_depfile(g, dir, out_dir, err));
   snprintf(name, sizeof name, "%.200s.mxb", g->model->name);
+  MXG_TRY(write_depfile(g, dir, g->model->name, out_dir, name, err));
+  if (embed) MXG_TRY(write_embedded(g, dir, out_dir, embed, err));
   if (!mxg_path_join(bundle, sizeof bundle, dir, name))
     return mxg_fail(err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
   return mxg_bundle_save(g->bundle, bundle, err);
 }
 
-mxg_status mxg_output_write(const mxg_generation *g, const char *out_dir, mxg_error *err) {
+mxg_status mxg_output_write(const mxg_generation *g, const char *out_dir, const char *embed, mxg_error *err) {
   mxg_temp *temp = NULL;
   MXG_TRY(mxg_temp_create(&temp, out_dir, err));
-  mxg_status status = write_all(g, mxg_temp_path(temp), out_dir, err);
+  mxg_status status = write_all(g, mxg_temp_path(temp), out_dir, embed, err);
   if (status == MXG_OK) return mxg_temp_replace(temp, err);
   mxg_temp_remove(temp);
   return status;

@@ -11,7 +11,7 @@ mxg_status mxg_output_check(const char *name, const char *out_dir, mxg_error *er
 
 /* Writes kernels/<kernel>/{mx_params.h, the template and what it includes}, kernels/<kernel>.<arch>.cubin, plan.txt,
 ** plan.json, model.txt, <name>.mxb and <name>.d into the place of `out_dir`, replacing what an earlier generate left.
-*/
-mxg_status mxg_output_write(const mxg_generation *g, const char *out_dir, mxg_error *err);
+** `embed`, if not NULL: also embed/<embed>.c, .h and .d, the bundle as an array of C. */
+mxg_status mxg_output_write(const mxg_generation *g, const char *out_dir, const char *embed, mxg_error *err);
 
 #endif

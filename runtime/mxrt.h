@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 typedef enum mxg_status {
   MXG_OK = 0,
@@ -55,6 +56,8 @@ const char *mxg_version(void);                  /* "0.1.0", of the library, not 
 
 typedef struct mxg_bundle mxg_bundle;
 
+typedef enum mxg_side { MXG_SOURCE = 0, MXG_TARGET = 1, MXG_SCRATCH = 2 } mxg_side;
+
 /* Reads all or nothing: magic, version, sizes, SHA-256, and every index and range of the plan are checked before use.
  */
 mxg_status mxg_bundle_load(mxg_bundle **out, const char *path, mxg_error *err);
@@ -65,12 +68,23 @@ mxg_status mxg_bundle_save(const mxg_bundle *bundle, const char *path, mxg_error
 /* 64 hex digits over plan, kernel sources and versions: equal for equal bundles, on any machine. Lives with the bundle.
  */
 const char *mxg_bundle_digest(const mxg_bundle *bundle);
+
+/* A stored tensor that one rank holds on one side: what mxg_exec_bind takes. New fields go at the end. */
+typedef struct mxg_tensor_info {
+  size_t size; /* sizeof(mxg_tensor_info) of the caller's header: set before the call */
+  mxg_side side;
+  uint32_t rank;
+  const char *name;                 /* lives with the bundle */
+  uint64_t data_bytes, scale_bytes; /* scale_bytes 0: the format has no scales */
+} mxg_tensor_info;
+
+/* The number of stored tensors, those of source ranks first; mxg_bundle_tensor takes an index below it. */
+uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
+mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
 void mxg_bundle_free(mxg_bundle *bundle);
 
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
-
-typedef enum mxg_side { MXG_SOURCE = 0, MXG_TARGET = 1, MXG_SCRATCH = 2 } mxg_side;
 
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3 } mxg_transport;
 
@@ -109,6 +123,8 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
 void mxg_exec_free(mxg_exec *exec);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

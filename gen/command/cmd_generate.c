@@ -1,8 +1,8 @@
 /* cmd_generate.c -- `mxgen RECIPE`: the output folder, and one table of what is in it. */
 #include "plan_build.h"
-#include "temp.h"
 #include "progress.h"
 #include "recipe_args.h"
+#include "temp.h"
 
 #include <string.h>
 
@@ -142,6 +142,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   mxg_options options = MXG_OPTIONS_INIT;
   options.sets = args->sets.items;
   options.out_dir = args->out;
+  options.embed = args->embed;
   options.threads = (unsigned)args->threads;
   options.progress = tell;
   if (args->source_only && args->archs)
@@ -157,6 +158,8 @@ static const mxg_option options[] = {
     {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST",
      "architectures, e.g. sm_90a,sm_100a; default: all six"},
     {"source-only", 0, MXG_OPTION_FLAG, offsetof(mxg_args, source_only), 0, NULL, "no cubins; NVRTC is not needed"},
+    {"embed", 0, MXG_OPTION_TEXT, offsetof(mxg_args, embed), 0, "NAME",
+     "the bundle as C too: an array NAME in embed/NAME.c"},
     MXG_OPTION_SETS,
     {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
      "compile threads; default: one a core"},
@@ -176,6 +179,7 @@ const mxg_verb mxg_verb_generate = {
             "  plan.txt  plan.json  model.txt\n"
             "  <name>.mxb                   the bundle: all that the runtime needs\n"
             "  <name>.d                     the files that were read, for make and ninja\n"
+            "  embed/<NAME>.{c,h,d}         with --embed NAME: the bundle as an array, to link into a program\n"
             "The folder appears whole or not at all, and replaces what an earlier generate left there.\n\n"
             "  mxgen recipes/llama3_8b_tp2.lua --arch sm_90a --set layers=2 --out build/llama",
     .options = options,

@@ -23,7 +23,7 @@ typedef struct mxg_args {
   bool help, json, full, source_only, keep_all, checksums, all_ranks, quick;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
-  const char *target_ranks, *only;
+  const char *target_ranks, *only, *embed;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
   uint64_t random, rank, threads, device, tile_units;
   const char *const *operands;

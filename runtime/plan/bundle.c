@@ -579,6 +579,11 @@ const mxg_plan *mxg_bundle_plan(const mxg_bundle *bundle) { return &bundle->plan
 const char *mxg_bundle_maker(const mxg_bundle *bundle) { return bundle->maker; }
 const char *mxg_bundle_digest(const mxg_bundle *bundle) { return bundle->digest; }
 
+const unsigned char *mxg_bundle_image(const mxg_bundle *bundle, size_t *count) {
+  *count = bundle->image_bytes;
+  return bundle->image;
+}
+
 uint32_t mxg_bundle_cubins(const mxg_bundle *bundle, const mxg_bundle_cubin **out) {
   *out = bundle->cubins;
   return bundle->cubin_count;

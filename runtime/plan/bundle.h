@@ -15,8 +15,8 @@ typedef struct mxg_bundle_cubin {
 } mxg_bundle_cubin;
 
 /* What a bundle is made of; everything is copied. `sources_digest`: 32 bytes, SHA-256 over the generated sources and
-*templates;
-** `maker`: versions, "mxgen 0.1.0 nvrtc 13.0". */
+ *templates;
+ ** `maker`: versions, "mxgen 0.1.0 nvrtc 13.0". */
 typedef struct mxg_bundle_parts {
   const mxg_plan *plan;
   const mxg_bundle_cubin *cubins;
@@ -30,5 +30,7 @@ mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_
 const mxg_plan *mxg_bundle_plan(const mxg_bundle *bundle);
 uint32_t mxg_bundle_cubins(const mxg_bundle *bundle, const mxg_bundle_cubin **out);
 const char *mxg_bundle_maker(const mxg_bundle *bundle);
+/* The bytes that mxg_bundle_save writes; they live with the bundle. */
+const unsigned char *mxg_bundle_image(const mxg_bundle *bundle, size_t *count);
 
 #endif

@@ -1,0 +1,59 @@
+# The package: shared libraries that export the public headers and nothing else, headers, the command, pkg-config files and
+# the CMake package. The static libraries are the ones that the tests link; they are installed as they are.
+if(NOT MXGEN_SHARED)
+  return()
+endif()
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+# The export map of a library: the functions that its public header declares.
+function(mxg_export_map out header node)
+  file(STRINGS ${header} lines REGEX "^[a-z].*[ *]mxg_[a-z0-9_]+\\(")
+  set(names "")
+  foreach(line IN LISTS lines)
+    string(REGEX REPLACE "^[^(]*[ *](mxg_[a-z0-9_]+)\\(.*" "\\1" name "${line}")
+    string(APPEND names "    ${name};\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${out} CONTENT "@node@ {\n  global:\n@names@  local:\n    *;\n};\n" @ONLY)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
+endfunction()
+
+function(mxg_shared_library target objects name header)
+  mxg_export_map(${PROJECT_BINARY_DIR}/${name}.map ${PROJECT_SOURCE_DIR}/${header} lib${name}_${PROJECT_VERSION_MAJOR})
+  add_library(${target} SHARED $<TARGET_OBJECTS:${objects}>)
+  set_target_properties(${target} PROPERTIES
+    OUTPUT_NAME ${name} LINKER_LANGUAGE C VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+    LINK_DEPENDS ${PROJECT_BINARY_DIR}/${name}.map)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${PROJECT_BINARY_DIR}/${name}.map)
+  target_link_libraries(${target} PRIVATE mxg_build PkgConfig::XXHASH ${CMAKE_DL_LIBS} m PUBLIC Threads::Threads)
+  target_include_directories(${target} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+endfunction()
+
+# libmxgen has a copy of what it needs of the runtime's inside, which is no interface, and only bundles cross between them.
+mxg_shared_library(mxrt_shared mxrt mxrt runtime/mxrt.h)
+mxg_shared_library(mxgen_shared mxgen_lib mxgen gen/mxgen.h)
+target_link_libraries(mxgen_shared PRIVATE mxrt PkgConfig::LUA INTERFACE mxrt_shared)
+set_target_properties(mxrt_shared PROPERTIES EXPORT_NAME runtime)
+set_target_properties(mxgen_shared PROPERTIES EXPORT_NAME generator)
+set_target_properties(mxgen PROPERTIES EXPORT_NAME compiler)
+
+install(TARGETS mxrt_shared mxgen_shared mxgen EXPORT mxgen)
+install(TARGETS mxrt mxgen_lib ARCHIVE)
+install(FILES runtime/mxrt.h gen/mxgen.h TYPE INCLUDE)
+install(FILES LICENSE README.md TYPE DOC)
+install(DIRECTORY recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen)
+
+set(mxg_package ${CMAKE_INSTALL_LIBDIR}/cmake/mxgen)
+install(EXPORT mxgen NAMESPACE mxgen:: DESTINATION ${mxg_package} FILE mxgen-targets.cmake)
+configure_package_config_file(cmake/mxgen-config.cmake.in ${PROJECT_BINARY_DIR}/package/mxgen-config.cmake
+  INSTALL_DESTINATION ${mxg_package} PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/mxgen-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/package/mxgen-config.cmake ${PROJECT_BINARY_DIR}/package/mxgen-config-version.cmake
+  cmake/mxgen-recipe.cmake DESTINATION ${mxg_package})
+
+# Relative to the file itself, so that an installed tree can be moved.
+file(RELATIVE_PATH mxg_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+foreach(name mxrt mxgen)
+  configure_file(cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/package/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/package/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

@@ -1,0 +1,121 @@
+# test_install.sh -- installs to a folder and uses it from outside the tree: exported symbols, headers alone, both examples
+# through CMake and through pkg-config, and what makes a recipe generate again. Third argument: the build folder; fourth:
+# compiler flags of the build (sanitizers).
+source "$(dirname "$0")/common.sh"
+build=$3
+export CFLAGS=${4:-}
+[ -e "$build/libmxrt.so" ] || { echo "built without shared libraries"; exit 77; }
+cc=${CC:-cc}
+unset DESTDIR
+
+prefix=$work/prefix
+cmake --install "$build" --prefix "$prefix" >"$work/log" 2>&1 || { tail "$work/log" >&2; fail "install"; finish; }
+lib=$(dirname "$(find "$prefix" -name libmxrt.so)")
+export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
+[ -x "$prefix/bin/mxgen" ] || fail "no bin/mxgen"
+
+# Exactly the functions of the public headers are exported, as the compiler sees them, and the names are versioned.
+exports() { nm -D --defined-only "$1" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort; }
+declares() { # HEADER...: what a program sees, less what the first header alone declares
+  printf '#include "%s"\n' "$1" | "$cc" -E -P -I"$prefix/include" - | tr ';{}' '\n' |
+    sed -nE 's/^.*[ *](mxg_[a-z0-9_]+)\(.*$/\1/p' | sort -u
+}
+diff <(declares mxrt.h) <(exports "$lib/libmxrt.so") >&2 || fail "libmxrt exports other names than mxrt.h declares"
+diff <(comm -13 <(declares mxrt.h) <(declares mxgen.h)) <(exports "$lib/libmxgen.so") >&2 ||
+  fail "libmxgen exports other names than mxgen.h declares"
+[ "$(exports "$lib/libmxrt.so" | wc -l)" -ge 12 ] || fail "libmxrt exports too little"
+for name in mxrt mxgen; do
+  major=$("$mxgen" --version | sed -E 's/mxgen ([0-9]+).*/\1/')
+  objdump -p "$lib/lib$name.so" | grep -qE "SONAME +lib$name\.so\.$major$" || fail "SONAME of lib$name"
+done
+objdump -p "$lib/libmxrt.so" | grep NEEDED | grep -qiE 'lua|nvrtc' && fail "libmxrt needs Lua or NVRTC"
+
+# Each header alone, as C11 and as C++11, without warnings.
+for header in mxrt mxgen; do
+  printf '#include "%s.h"\n' $header >"$work/alone.c"
+  "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$prefix/include" "$work/alone.c" || fail "$header.h in C"
+  c++ -x c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$prefix/include" "$work/alone.c" ||
+    fail "$header.h in C++"
+done
+
+# Both examples, away from the tree, with find_package. What one build prints, all must print.
+cp -R examples/build_time examples/jit_init "$work/"
+archs=NONE
+"$prefix/bin/mxgen" doctor | grep -q '^nvrtc *not found' || archs=sm_90a
+want=""
+same_checksum() { # PROGRAM...
+  local got
+  got=$("$@" 2>"$work/err") || { fail "$*: $(cat "$work/err")"; return; }
+  grep -qE '^digest [0-9a-f]{64}$' <<<"$got" || fail "$*: no digest"
+  got=$(sed -n 's/^checksum //p' <<<"$got")
+  [ -n "$want" ] || want=$got
+  [ ${#got} = 16 ] && [ "$got" = "$want" ] || fail "$*: checksum '$got', not '$want'"
+}
+make_example() { # NAME OPTION...
+  local name=$1
+  shift
+  cmake -G Ninja -S "$work/$name" -B "$work/$name/build" -DCMAKE_PREFIX_PATH="$prefix" "$@" >"$work/log" 2>&1 &&
+    cmake --build "$work/$name/build" >>"$work/log" 2>&1 || { tail -20 "$work/log" >&2; fail "cannot build $name"; }
+}
+make_example build_time "-DARCHS=$archs"
+same_checksum "$work/build_time/build/build_time"
+make_example jit_init
+same_checksum "$work/jit_init/build/jit_init" "$work/build_time/tiny_dense.lua"
+
+# Again only after a change: nothing, an included file, the recipe, mxgen itself.
+runs() { # how often a build with GENERATOR in FOLDER generates
+  cmake --build "$1" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; fail "building again"; }
+  grep -c 'Generating tiny_dense from' "$work/log"
+}
+tree=$work/build_time/build
+for generator in Ninja "Unix Makefiles"; do
+  if [ "$generator" != Ninja ]; then
+    command -v make >/dev/null || continue
+    tree=$work/build_time/make
+    cmake -G "$generator" -S "$work/build_time" -B "$tree" -DCMAKE_PREFIX_PATH="$prefix" -DARCHS=NONE >/dev/null || fail "$generator"
+    [ "$(runs "$tree")" = 1 ] || fail "$generator: the first build does not generate once"
+  fi
+  [ "$(runs "$tree")" = 0 ] || fail "$generator: generated again without a change"
+  before=$("$tree/build_time" | sed -n 's/^digest //p')
+  sleep 0.1
+  sed -i 's/F, V, D = 128, 192/F, V, D = 128, 256/' "$work/build_time/model.lua"
+  [ "$(runs "$tree")" = 1 ] || fail "$generator: the included file changed, and it was not generated once"
+  [ "$("$tree/build_time" | sed -n 's/^digest //p')" != "$before" ] || fail "$generator: the program has the old bundle"
+  [ "$(runs "$tree")" = 0 ] || fail "$generator: generated twice after one change"
+  sed -i 's/F, V, D = 128, 256/F, V, D = 128, 192/' "$work/build_time/model.lua"
+  [ "$(runs "$tree")" = 1 ] || fail "$generator: changed back, and it was not generated once"
+  [ "$("$tree/build_time" | sed -n 's/^digest //p')" = "$before" ] || fail "$generator: not the first bundle again"
+  echo "-- a comment" >>"$work/build_time/tiny_dense.lua" # another time, the same bundle
+  [ "$(runs "$tree")" = 1 ] || fail "$generator: the recipe changed, and it was not generated once"
+  [ "$(runs "$tree")" = 0 ] || fail "$generator: generated again after a change that changes no byte"
+  touch "$prefix/bin/mxgen"
+  [ "$(runs "$tree")" = 1 ] || fail "$generator: mxgen changed, and it was not generated once"
+  [ "$(runs "$tree")" = 0 ] || fail "$generator: generated again after mxgen had changed"
+done
+echo 'nonsense' >>"$work/build_time/model.lua"
+cmake --build "$tree" >"$work/log" 2>&1 && fail "a wrong recipe did not stop the build"
+grep -q 'model.lua:' "$work/log" || fail "the build does not show the recipe's place"
+cp examples/build_time/model.lua "$work/build_time/"
+
+# The same by hand, with pkg-config, shared and static.
+"$prefix/bin/mxgen" "$work/build_time/tiny_dense.lua" --source-only --set layers=2 --embed mxgen_tiny_dense --out "$work/by_hand" \
+  >/dev/null || fail "generate --embed"
+embed=$work/by_hand/embed
+strict="-std=c11 -Wall -Wextra -Wpedantic -Werror"
+"$cc" $strict $CFLAGS -I"$embed" -o "$work/by_hand/main" "$work/build_time/main.c" "$embed/mxgen_tiny_dense.c" \
+  $(pkg-config --cflags --libs mxrt) || fail "pkg-config mxrt"
+same_checksum "$work/by_hand/main"
+"$cc" $strict $CFLAGS -o "$work/by_hand/jit" "$work/jit_init/main.c" $(pkg-config --cflags --libs mxgen) || fail "pkg-config mxgen"
+same_checksum "$work/by_hand/jit" "$work/build_time/tiny_dense.lua"
+"$cc" $strict $CFLAGS -o "$work/by_hand/static" "$work/jit_init/main.c" $(pkg-config --cflags mxgen) "$lib/libmxgen.a" "$lib/libmxrt.a" \
+  $(pkg-config --libs lua5.4 libxxhash) -pthread -ldl -lm || fail "static libraries"
+(unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static" "$work/build_time/tiny_dense.lua" && exit "$failures") || fail "static"
+
+# An installed tree may be moved.
+mv "$prefix" "$work/moved" && prefix=$work/moved
+rm -rf "$work/build_time/build" && make_example build_time -DARCHS=NONE
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name mxrt.pc)") pkg-config --cflags mxrt | grep -q "$work/moved" || fail "mxrt.pc is not relative"
+
+refused 2 "$work/build_time/tiny_dense.lua" --source-only --out "$work/none" --embed '9x;system' && says "cannot be the name"
+leaves_nothing "$work/none"
+finish

@@ -1,0 +1,73 @@
+/* mxrt.h: the stored tensors of a bundle are those of its plan, without scratch, and wrong calls are refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bundle.h"
+#include "plan_samples.h"
+
+static mxg_bundle *make(const fixture *f) {
+  static const unsigned char sources[32];
+  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  mxg_bundle *bundle = NULL;
+  mxg_error err = {0};
+  if (mxg_bundle_make(&bundle, &parts, &err) != MXG_OK) fail_msg("MX%04u %s", err.code, err.text);
+  return bundle;
+}
+
+static void each_is_an_array_of_the_plan(void **state) {
+  (void)state;
+  for (int i = 0; i < plan_sample_count; i++) {
+    fixture *f = plan_samples[i].make();
+    mxg_bundle *bundle = make(f);
+    const mxg_plan *plan = mxg_bundle_plan(bundle);
+    uint32_t stored = 0;
+    for (uint32_t a = 0; a < plan->array_count; a++) stored += plan->arrays[a].side != MXG_SCRATCH;
+    assert_int_equal(mxg_bundle_tensors(bundle), stored);
+    for (uint32_t a = 0; a < stored; a++) {
+      mxg_tensor_info info = {.size = sizeof info};
+      assert_int_equal(mxg_bundle_tensor(&info, bundle, a, NULL), MXG_OK);
+      assert_int_equal(info.size, sizeof info);
+      assert_int_equal(info.side, plan->arrays[a].side);
+      assert_int_equal(info.rank, plan->arrays[a].rank);
+      assert_string_equal(info.name, plan->strings + plan->arrays[a].name);
+      assert_int_equal(info.data_bytes, mxg_array_data_bytes(plan, &plan->arrays[a]));
+      assert_int_equal(info.scale_bytes, mxg_array_scale_bytes(plan, &plan->arrays[a]));
+    }
+    mxg_bundle_free(bundle);
+    free(f);
+  }
+}
+
+static void wrong_calls_are_refused(void **state) {
+  (void)state;
+  fixture *f = sample_whole();
+  mxg_bundle *bundle = make(f);
+  mxg_error err;
+  mxg_tensor_info info = {.size = sizeof info};
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, mxg_bundle_tensors(bundle), &err), MXG_ERR_USAGE);
+  assert_int_equal(err.code, 700);
+  assert_int_equal(mxg_bundle_tensor(&info, NULL, 0, &err), MXG_ERR_USAGE);
+  assert_int_equal(mxg_bundle_tensor(NULL, bundle, 0, &err), MXG_ERR_USAGE);
+  info.size = sizeof info + 8; /* of a newer header: its fields are not known here */
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_ERR_USAGE);
+  info.size = 0;
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_ERR_USAGE);
+  info = (mxg_tensor_info){.size = offsetof(mxg_tensor_info, data_bytes), .data_bytes = 77};
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_OK); /* of an older one: nothing past its end */
+  assert_non_null(info.name);
+  assert_int_equal(info.data_bytes, 77);
+  mxg_bundle_free(bundle);
+  free(f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_is_an_array_of_the_plan),
+      cmocka_unit_test(wrong_calls_are_refused),
+  };
+  return cmocka_run_group_tests_name("bundle_tensors", tests, NULL, NULL) != 0;
+}
