@@ -7,6 +7,7 @@
 static_assert(MX_SRC_ELEM == MX_DST_ELEM, "moving keeps the element type");
 static_assert(MX_SRC_SCALE == MX_DST_SCALE || (!MX_SRC_SCALED && !MX_DST_SCALED), "moving keeps the kind of scale");
 
+constexpr mx_u32 MX_BUSY = MX_COLS > 0 && mx_one_scale(MX_VEC) ? 2048 : 1280; /* threads of a multiprocessor */
 constexpr mx_u32 MX_BATCH = mx_batch_of(MX_VEC * MX_SRC_SIZE);
 /* Blocks begin only where a unit begins. */
 constexpr bool MX_WIDE_BLOCKS = MX_DST_BLOCK_COLS == MX_WHOLE || MX_DST_BLOCK_COLS % MX_VEC == 0;
@@ -23,29 +24,43 @@ MX_FN void mx_move_scales(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept
     if (k < kept) mx_move_scale(e, row, col + k);
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
-  const mx_u32 cols = mx_cols(e), lane = threadIdx.x % 32;
-  const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
+template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+  const mx_u32 lane = threadIdx.x % 32;
   for (mx_u32 round = 0; round < mx_rounds<32, MX_BATCH>(); round++) {
     mx_elems<MX_VEC> from[MX_BATCH];
-    mx_spot at[MX_BATCH];
+    mx_walk walk[MX_BATCH];
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
       const mx_u32 unit = mx_unit<32, MX_BATCH>(round, b, lane);
-      if (unit >= tile.units) continue;
-      at[b] = mx_spot_of(tile, unit);
-      from[b] = mx_read_elems<MX_VEC>(e, at[b].row, at[b].at * MX_VEC, mx_kept<MX_VEC>(cols, at[b].at * MX_VEC));
+      if (b == 0) {
+        walk[b] = mx_walk_to<MX_VEC>(e, tile, unit, 0);
+      } else {
+        walk[b] = walk[b - 1];
+        mx_walk_on<MX_VEC, 32>(walk[b]);
+      }
+      if (!FULL && unit >= tile.units) continue;
+      from[b] = mx_read_elems_at<MX_VEC>(walk[b].src, mx_kept<MX_VEC>(cols, walk[b].at * MX_VEC));
     }
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
-      if (mx_unit<32, MX_BATCH>(round, b, lane) >= tile.units) continue;
-      const mx_u32 col = at[b].at * MX_VEC, kept = mx_kept<MX_VEC>(cols, col);
+      if (!FULL && mx_unit<32, MX_BATCH>(round, b, lane) >= tile.units) continue;
+      const mx_u32 col = walk[b].at * MX_VEC, kept = mx_kept<MX_VEC>(cols, col);
       if (kept >= MX_VEC)
-        mx_store(mx_dst_address(e, at[b].row, col), from[b].pack);
+        mx_store(walk[b].dst, from[b].pack);
       else
-        mx_store_some<MX_DST_SIZE>(mx_dst_address(e, at[b].row, col), from[b].pack, kept);
-      if constexpr (MX_DST_SCALED) mx_move_scales(e, at[b].row, col, kept);
+        mx_store_some<MX_DST_SIZE>(walk[b].dst, from[b].pack, kept);
+      if constexpr (MX_DST_SCALED) mx_move_scales(e, walk[b].row, col, kept);
     }
   }
+}
+
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
+    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+  const mx_u32 cols = mx_cols(e);
+  const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
+  if (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS)
+    mx_tile_units<true>(e, tile, cols);
+  else
+    mx_tile_units<false>(e, tile, cols);
 }

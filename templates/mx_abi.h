@@ -30,7 +30,7 @@ enum mx_nan { MX_NAN_BLOCK = 0, MX_NAN_ELEMENT = 1 };
 ** Addresses are those of the *matrices'* element (0, 0) and scale (0, 0), so that row / block and column / block give
 *the
 ** scale's indices on either side; a matrix that is staged in part has its address moved back accordingly.
-** `*_ld`: elements between two rows. `*_scale_ld`: compact and padded: scales between two rows of scales;
+** `*_ld`: elements between two rows, below 2^32. `*_scale_ld`: compact and padded: scales between two rows of scales;
 ** swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries before this one. */
 typedef struct mx_entry {
   mx_u64 src, src_scale, dst, dst_scale;

@@ -11,9 +11,37 @@ static_assert(MX_THREADS % 32 == 0 && MX_THREADS >= 32 && MX_THREADS <= 1024, "a
 static_assert(MX_TILE_UNITS > 0 && MX_TILE_UNITS <= 1u << 24, "units of a tile are counted in 32 bits with room");
 static_assert(mx_is_power(MX_VEC) && MX_VEC <= 32, "an access is a power of two of elements, at most 32");
 
+#if defined(__CUDACC__)
+template <mx_u32 OFFSET> MX_FN mx_u64 mx_entry_word(const mx_entry *entry) {
+  mx_u64 word;
+  asm volatile("ld.global.nc.u64 %0, [%1+%2];" : "=l"(word) : "l"(entry), "n"(OFFSET));
+  return word;
+}
+
+/* All words of an entry at once: the compiler would otherwise read each where it is first used, and wait each time. */
+MX_FN mx_entry mx_read_entry(const mx_entry *entry) {
+  mx_entry e;
+  e.src = mx_entry_word<0>(entry), e.dst = mx_entry_word<16>(entry);
+  e.src_scale = MX_SRC_SCALE != MX_SCALE_NONE ? mx_entry_word<8>(entry) : 0;
+  e.dst_scale = MX_DST_SCALE != MX_SCALE_NONE ? mx_entry_word<24>(entry) : 0;
+  e.src_ld = mx_entry_word<32>(entry), e.dst_ld = mx_entry_word<40>(entry);
+  const mx_u64 src_at = mx_entry_word<48>(entry), dst_at = mx_entry_word<56>(entry);
+  const mx_u64 extent = mx_entry_word<64>(entry);
+  const mx_u64 scale_ld = MX_SRC_SCALE != MX_SCALE_NONE || MX_DST_SCALE != MX_SCALE_NONE ? mx_entry_word<72>(entry) : 0;
+  e.src_row = (mx_u32)src_at, e.src_col = (mx_u32)(src_at >> 32);
+  e.dst_row = (mx_u32)dst_at, e.dst_col = (mx_u32)(dst_at >> 32);
+  e.rows = (mx_u32)extent, e.cols = (mx_u32)(extent >> 32);
+  e.src_scale_ld = (mx_u32)scale_ld, e.dst_scale_ld = (mx_u32)(scale_ld >> 32);
+  e.first_tile = mx_entry_word<80>(entry);
+  return e;
+}
+#else
+MX_FN mx_entry mx_read_entry(const mx_entry *entry) { return *entry; }
+#endif
+
 /* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks at
-*32
-** places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
+ *32
+ ** places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
 MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   mx_u32 low = 0, left = count;
   while (left > 1) {
@@ -23,7 +51,7 @@ MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile)
     low += last * stride;
     left = mx_min(stride, left - last * stride);
   }
-  return entries[low];
+  return mx_read_entry(entries + low);
 }
 
 /* A constant where all entries agree. */
@@ -33,6 +61,9 @@ MX_FN mx_u32 mx_cols(const mx_entry &e) { return MX_COLS ? MX_COLS : e.cols; }
 template <mx_u32 N> MX_FN mx_u32 mx_kept(mx_u32 cols, mx_u32 col) {
   return MX_COLS > 0 && MX_COLS % N == 0 ? N : cols - col;
 }
+
+/* Blocks that a multiprocessor should hold at least, so that `threads` of it are busy: what __launch_bounds__ takes. */
+__host__ __device__ constexpr mx_u32 mx_blocks_of(mx_u32 threads) { return mx_max(1, threads / MX_THREADS); }
 
 /* Units of an entry lie row by row, `wide` units to a row. */
 struct mx_tile {
@@ -70,5 +101,8 @@ MX_FN mx_spot mx_spot_of(const mx_tile &t, mx_u32 unit) {
   }
   return s;
 }
+
+/* Rows of units that the tile's last unit needs. */
+MX_FN mx_u32 mx_tile_rows(const mx_tile &t) { return mx_spot_of(t, t.units - 1).row + 1; }
 
 #endif

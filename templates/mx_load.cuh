@@ -59,6 +59,26 @@ template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load(mx_u64 address) {
   return pack;
 }
 
+/* At most 16 bytes that others will read soon: the caches may keep them. */
+template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load_kept(mx_u64 address) {
+  static_assert(mx_is_power(BYTES) && BYTES <= 16, "one access");
+  mx_pack<BYTES> pack;
+  if constexpr (BYTES == 1) {
+    pack.word[0] = __ldg((const mx_u8 *)address);
+  } else if constexpr (BYTES == 2) {
+    pack.word[0] = __ldg((const mx_u16 *)address);
+  } else if constexpr (BYTES == 4) {
+    pack.word[0] = __ldg((const mx_u32 *)address);
+  } else if constexpr (BYTES == 8) {
+    const uint2 v = __ldg((const uint2 *)address);
+    pack.word[0] = v.x, pack.word[1] = v.y;
+  } else {
+    const uint4 v = __ldg((const uint4 *)address);
+    pack.word[0] = v.x, pack.word[1] = v.y, pack.word[2] = v.z, pack.word[3] = v.w;
+  }
+  return pack;
+}
+
 template <mx_u32 BYTES> MX_FN void mx_store(mx_u64 address, const mx_pack<BYTES> &pack) {
   static_assert(mx_is_power(BYTES), "a pack is a power of two of bytes, so that aligned accesses divide it");
   if constexpr (BYTES == 1) {

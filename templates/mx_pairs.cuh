@@ -82,6 +82,26 @@ template <mx_u32 ELEM> MX_FN mx_u32 mx_encode_pair(mx_pair values) {
   return mx_encode(ELEM, values.first) | mx_encode(ELEM, values.second) << bits;
 }
 
+/* The larger of a magnitude and that of a value, as FP32 bits: what comparing mx_magnitude as integers gives. `largest`
+** began as zero. */
+MX_FN mx_u32 mx_larger(mx_u32 nan, mx_u32 largest, mx_u32 value) {
+#if MX_HAS_HALF_PAIRS
+  float larger;
+  if (nan == MX_NAN_BLOCK)
+    asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %2;\n\tmax.NaN.f32 %0, %1, a;\n\t}"
+        : "=f"(larger)
+        : "f"(mx_float(largest)), "f"(mx_float(value)));
+  else
+    asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %2;\n\tmax.f32 %0, %1, a;\n\t}"
+        : "=f"(larger)
+        : "f"(mx_float(largest)), "f"(mx_float(value)));
+  return mx_bits(larger);
+#else
+  const mx_u32 a = mx_magnitude((int)nan, value);
+  return largest > a ? largest : a;
+#endif
+}
+
 /* The magnitudes of two BF16 or FP16 elements that are larger: what mx_magnitude makes of the values, as element bits.
 ** `largest` began as zero. */
 template <mx_u32 ELEM> MX_FN mx_u32 mx_larger_pair(mx_u32 nan, mx_u32 largest, mx_u32 two) {

@@ -22,12 +22,13 @@ static_assert(!MX_DST_SCALED || (MX_DST_BLOCK_ROWS > 0 && MX_DST_BLOCK_COLS > 0)
 static_assert(MX_SRC_LAYOUT != MX_SWIZZLED || MX_SRC_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
 static_assert(MX_DST_LAYOUT != MX_SWIZZLED || MX_DST_SCALE == MX_SCALE_E8M0, "only scale bytes are swizzled");
 
+/* Rows and the distance of rows fit 32 bits, their product does not. */
 MX_FN mx_u64 mx_src_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
-  return e.src + (((mx_u64)e.src_row + row) * e.src_ld + e.src_col + col) * MX_SRC_SIZE;
+  return e.src + ((mx_u64)(e.src_row + row) * (mx_u32)e.src_ld + (e.src_col + col)) * MX_SRC_SIZE;
 }
 
 MX_FN mx_u64 mx_dst_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
-  return e.dst + (((mx_u64)e.dst_row + row) * e.dst_ld + e.dst_col + col) * MX_DST_SIZE;
+  return e.dst + ((mx_u64)(e.dst_row + row) * (mx_u32)e.dst_ld + (e.dst_col + col)) * MX_DST_SIZE;
 }
 
 /* ---- scales ------------------------------------------------------------------------------------------------------ */
@@ -38,7 +39,8 @@ MX_FN mx_u32 mx_src_scale(const mx_entry &e, mx_u32 row, mx_u32 col) {
   const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
   const mx_u32 j = mx_block_index(e.src_col + col, MX_SRC_BLOCK_COLS);
   const mx_u64 at = mx_scale_offset(MX_SRC_LAYOUT, MX_SRC_COLUMNWISE, e.src_scale_ld, i, j);
-  return MX_SRC_SCALE == MX_SCALE_FP32 ? ((const mx_u32 *)e.src_scale)[at] : ((const mx_u8 *)e.src_scale)[at];
+  constexpr mx_u32 bytes = MX_SRC_SCALE == MX_SCALE_FP32 ? 4 : 1;
+  return mx_load_kept<bytes>(e.src_scale + at * bytes).word[0];
 }
 
 /* Writes the scale of the block that holds a target element. */
@@ -87,8 +89,7 @@ template <mx_u32 N> struct mx_source {
 };
 
 /* `kept`: how many of the N are there, at least 1; the rest become zeros. */
-template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
-  const mx_u64 address = mx_src_address(e, row, col);
+template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems_at(mx_u64 address, mx_u32 kept) {
   mx_elems<N> elems;
   if (kept >= N)
     elems.pack = mx_load<N * MX_SRC_SIZE>(address);
@@ -97,8 +98,23 @@ template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems(const mx_entry &e, mx_u32 ro
   return elems;
 }
 
+template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
+  return mx_read_elems_at<N>(mx_src_address(e, row, col), kept);
+}
+
 template <mx_u32 N> MX_FN mx_scales<N> mx_read_scales(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept) {
   mx_scales<N> scales;
+  if constexpr (!mx_one_scale(N) && MX_SRC_COLUMNWISE && MX_SRC_LAYOUT != MX_SWIZZLED &&
+                MX_SRC_SCALE == MX_SCALE_E8M0) {
+    const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
+    const mx_u64 address = e.src_scale + mx_scale_offset(MX_SRC_LAYOUT, 1, e.src_scale_ld, i, e.src_col + col);
+    if (kept >= N && address % mx_min(16, N) == 0) { /* side by side, and read again by other rows: not streamed */
+      const mx_pack<N> pack = mx_load_kept<N>(address);
+#pragma unroll
+      for (mx_u32 k = 0; k < N; k++) scales.raw[k] = mx_get<1>(pack, k);
+      return scales;
+    }
+  }
 #pragma unroll
   for (mx_u32 k = 0; k < sizeof scales.raw / 4; k++) scales.raw[k] = k < kept ? mx_src_scale(e, row, col + k) : 0;
   return scales;
@@ -145,8 +161,7 @@ template <mx_u32 N> MX_FN mx_u32 mx_largest(const mx_values<N> &values, mx_u32 k
   mx_u32 largest = 0;
 #pragma unroll
   for (mx_u32 k = 0; k < N; k++) {
-    const mx_u32 a = k < kept ? mx_magnitude(MX_NAN, values.x[k]) : 0;
-    largest = largest > a ? largest : a;
+    if (k < kept) largest = mx_larger(MX_NAN, largest, values.x[k]);
   }
   return largest;
 }
@@ -164,20 +179,15 @@ template <mx_u32 N> MX_FN void mx_begin_maxima(mx_maxima<N> &maxima) {
   for (mx_u32 k = 0; k < sizeof maxima.word / 4; k++) maxima.word[k] = 0;
 }
 
-template <mx_u32 N>
-MX_FN void mx_add_maxima(mx_maxima<N> &maxima, const mx_elems<N> &elems, const mx_scales<N> &scales) {
-  if constexpr (mx_by_pairs<N>()) {
+template <mx_u32 N> MX_FN void mx_add_pairs(mx_maxima<N> &maxima, const mx_elems<N> &elems) {
 #pragma unroll
-    for (mx_u32 k = 0; k < N / 2; k++)
-      maxima.word[k] = mx_larger_pair<MX_SRC_ELEM>(MX_NAN, maxima.word[k], elems.pack.word[k]);
-  } else {
-    const mx_values<N> values = mx_values_of<N>(elems, scales);
+  for (mx_u32 k = 0; k < N / 2; k++)
+    maxima.word[k] = mx_larger_pair<MX_SRC_ELEM>(MX_NAN, maxima.word[k], elems.pack.word[k]);
+}
+
+template <mx_u32 N> MX_FN void mx_add_values(mx_maxima<N> &maxima, const mx_values<N> &values) {
 #pragma unroll
-    for (mx_u32 k = 0; k < N; k++) {
-      const mx_u32 a = mx_magnitude(MX_NAN, values.x[k]);
-      maxima.word[k] = maxima.word[k] > a ? maxima.word[k] : a;
-    }
-  }
+  for (mx_u32 k = 0; k < N; k++) maxima.word[k] = mx_larger(MX_NAN, maxima.word[k], values.x[k]);
 }
 
 /* FP32 bits of the maximum of column k. */
@@ -219,14 +229,17 @@ template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 rec
   return values;
 }
 
-template <mx_u32 N>
-MX_FN void mx_write(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_values<N> &values, mx_u32 kept) {
+template <mx_u32 N> MX_FN void mx_write_at(mx_u64 address, const mx_values<N> &values, mx_u32 kept) {
   const mx_pack<N *MX_DST_SIZE> pack = mx_encode_all(values);
-  const mx_u64 address = mx_dst_address(e, row, col);
   if (kept >= N)
     mx_store(address, pack);
   else
     mx_store_some<MX_DST_SIZE>(address, pack, kept);
+}
+
+template <mx_u32 N>
+MX_FN void mx_write(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_values<N> &values, mx_u32 kept) {
+  mx_write_at<N>(mx_dst_address(e, row, col), values, kept);
 }
 
 /* ---- a block's scale --------------------------------------------------------------------------------------------- */

@@ -8,29 +8,43 @@
 /* Columns of a strip: 8 bytes of a row. */
 constexpr mx_u32 MX_STRIP = mx_min(MX_VEC, mx_max(1, 8 / MX_SRC_SIZE));
 
-template <mx_u32 N, mx_u32 ROWS> struct mx_strip {
-  mx_elems<N> elems[ROWS];
-  mx_scales<N> scales[mx_one_scale(N) ? ROWS : 1]; /* one each: read again where they are needed */
-};
+/* Of 8-bit elements the values are kept: decoding them twice costs more than registers. */
+constexpr bool MX_KEEP_VALUES = MX_SRC_SIZE == 1;
 
-template <mx_u32 N, mx_u32 ROWS>
-MX_FN mx_scales<N> mx_strip_scales(const mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col,
-                                   mx_u32 r) {
-  if constexpr (mx_one_scale(N)) return strip.scales[r];
-  return mx_read_scales<N>(e, row + r, col, N);
-}
+template <mx_u32 N, mx_u32 ROWS> struct mx_strip {
+  mx_elems<N> elems[MX_KEEP_VALUES ? 1 : ROWS];
+  mx_values<N> values[MX_KEEP_VALUES ? ROWS : 1];
+};
 
 /* The first `rows` rows from (row, col) on; all N columns are there. */
 template <mx_u32 N, mx_u32 ROWS>
 MX_FN void mx_read_strip(mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows) {
+  mx_u64 address = mx_src_address(e, row, col);
+  const mx_u64 step = (mx_u64)(mx_u32)e.src_ld * MX_SRC_SIZE;
+  if constexpr (MX_KEEP_VALUES) {
+    mx_source<N> from[ROWS];
 #pragma unroll
-  for (mx_u32 r = 0; r < ROWS; r++)
-    if (r < rows) strip.elems[r] = mx_read_elems<N>(e, row + r, col, N);
-  if constexpr (mx_one_scale(N) && MX_SRC_SCALED) {
+    for (mx_u32 r = 0; r < ROWS; r++, address += step)
+      if (r < rows) from[r].elems = mx_read_elems_at<N>(address, N);
 #pragma unroll
     for (mx_u32 r = 0; r < ROWS; r++)
-      if (r < rows) strip.scales[r] = mx_read_scales<N>(e, row + r, col, N);
+      if (r < rows) from[r].scales = mx_read_scales<N>(e, row + r, col, N);
+#pragma unroll
+    for (mx_u32 r = 0; r < ROWS; r++)
+      if (r < rows) strip.values[r] = mx_values_of(from[r]);
+  } else {
+#pragma unroll
+    for (mx_u32 r = 0; r < ROWS; r++, address += step)
+      if (r < rows) strip.elems[r] = mx_read_elems_at<N>(address, N);
   }
+}
+
+/* Values of row r. */
+template <mx_u32 N, mx_u32 ROWS>
+MX_FN mx_values<N> mx_strip_values(const mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col,
+                                   mx_u32 r) {
+  if constexpr (MX_KEEP_VALUES) return strip.values[r];
+  return mx_values_of<N>(strip.elems[r], mx_read_scales<N>(e, row + r, col, N));
 }
 
 template <mx_u32 N, mx_u32 ROWS>
@@ -39,8 +53,13 @@ MX_FN mx_maxima<N> mx_strip_maxima(const mx_strip<N, ROWS> &strip, const mx_entr
   mx_maxima<N> maxima;
   mx_begin_maxima(maxima);
 #pragma unroll
-  for (mx_u32 r = 0; r < ROWS; r++)
-    if (r < rows) mx_add_maxima<N>(maxima, strip.elems[r], mx_strip_scales(strip, e, row, col, r));
+  for (mx_u32 r = 0; r < ROWS; r++) {
+    if (r >= rows) continue;
+    if constexpr (mx_by_pairs<N>())
+      mx_add_pairs<N>(maxima, strip.elems[r]);
+    else
+      mx_add_values<N>(maxima, mx_strip_values(strip, e, row, col, r));
+  }
   return maxima;
 }
 
@@ -48,13 +67,15 @@ MX_FN mx_maxima<N> mx_strip_maxima(const mx_strip<N, ROWS> &strip, const mx_entr
 template <mx_u32 N, mx_u32 ROWS>
 MX_FN void mx_write_strip(const mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows,
                           const mx_u32 *reciprocal) {
+  mx_u64 address = mx_dst_address(e, row, col);
+  const mx_u64 step = (mx_u64)(mx_u32)e.dst_ld * MX_DST_SIZE;
 #pragma unroll
-  for (mx_u32 r = 0; r < ROWS; r++) {
+  for (mx_u32 r = 0; r < ROWS; r++, address += step) {
     if (r >= rows) continue;
-    mx_values<N> values = mx_values_of<N>(strip.elems[r], mx_strip_scales(strip, e, row, col, r));
+    mx_values<N> values = mx_strip_values(strip, e, row, col, r);
 #pragma unroll
     for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
-    mx_write(e, row + r, col, values, N);
+    mx_write_at<N>(address, values, N);
   }
 }
 

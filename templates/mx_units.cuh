@@ -6,7 +6,7 @@
 #ifndef MX_UNITS_CUH
 #define MX_UNITS_CUH
 
-#include "mx_entry.cuh"
+#include "mx_side.cuh"
 
 /* Where unit number `b` of a warp's batch lies in the tile: rounds of the whole block, in them warps, in them batches.
 ** TEAMS: units that a warp takes at once; `team`: which of them is this thread's. */
@@ -23,6 +23,41 @@ template <mx_u32 TEAMS, mx_u32 BATCH> __host__ __device__ constexpr mx_u32 mx_ro
 /* Units in flight of a thread that reads `bytes` for each. */
 __host__ __device__ constexpr mx_u32 mx_batch_of(mx_u32 bytes) {
   return mx_min(mx_ceil_div(MX_TILE_UNITS, MX_THREADS), bytes >= 8 ? 2 : bytes >= 4 ? 4 : 8);
+}
+
+/* A thread on its way through the units of a tile: where its unit lies, on both sides. UNIT: elements of a unit. */
+struct mx_walk {
+  mx_u64 src, dst;           /* addresses of the unit's first element */
+  mx_u64 src_wrap, dst_wrap; /* what is added besides at the end of a row */
+  mx_u32 row, at, wide;
+};
+
+template <mx_u32 UNIT> MX_FN mx_walk mx_walk_to(const mx_entry &e, const mx_tile &tile, mx_u32 unit, mx_u32 skip) {
+  const mx_spot spot = mx_spot_of(tile, unit);
+  mx_walk w;
+  w.row = spot.row, w.at = spot.at, w.wide = tile.wide;
+  w.src = mx_src_address(e, spot.row, spot.at * UNIT + skip);
+  w.dst = mx_dst_address(e, spot.row, spot.at * UNIT + skip);
+  w.src_wrap = (e.src_ld - (mx_u64)tile.wide * UNIT) * MX_SRC_SIZE;
+  w.dst_wrap = (e.dst_ld - (mx_u64)tile.wide * UNIT) * MX_DST_SIZE;
+  return w;
+}
+
+MX_FN void mx_walk_wrap(mx_walk &w) {
+  w.at -= w.wide, w.row++;
+  w.src += w.src_wrap, w.dst += w.dst_wrap;
+}
+
+/* UNITS further on; it may be behind the last unit. */
+template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
+  w.at += UNITS;
+  w.src += UNITS * UNIT * MX_SRC_SIZE, w.dst += UNITS * UNIT * MX_DST_SIZE;
+  if constexpr (MX_COLS / UNIT >= UNITS) {
+    if (w.at >= w.wide) mx_walk_wrap(w);
+  } else {
+#pragma unroll 1
+    while (w.at >= w.wide) mx_walk_wrap(w); /* once, but where rows are very short */
+  }
 }
 
 #endif

@@ -11,6 +11,9 @@ constexpr mx_u32 MX_ROWS = MX_SRC_SIZE == 1 && MX_BLOCK % 8 == 0 ? 8 : mx_min(32
 constexpr mx_u32 MX_PARTS = mx_ceil_div(MX_BLOCK, MX_ROWS);
 constexpr mx_u32 MX_STRIPS = MX_THREADS / MX_PARTS; /* side by side, of a thread block */
 
+/* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
+constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS ? 256 : MX_SRC_SIZE == 1 ? 640 : 512;
+
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_COLS == 1, "a columnwise block is one column");
 static_assert(MX_BLOCK >= 1 && MX_BLOCK <= 128 && MX_STRIPS > 0, "few threads share a column of a block");
@@ -33,10 +36,14 @@ template <mx_u32 N> MX_FN void mx_join_parts(mx_u32 *largest, mx_u32 strip, mx_u
 }
 
 /* The columns from a spot on; the first row of its block is at.row * MX_BLOCK. */
-template <mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx_spot &at, bool mine) {
+template <bool FULL, mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx_spot &at, bool mine) {
   const mx_u32 strip_at = threadIdx.x % MX_STRIPS, part = threadIdx.x / MX_STRIPS;
-  const mx_u32 row = at.row * MX_BLOCK + part * MX_ROWS, end = mine ? mx_min(e.rows, (at.row + 1) * MX_BLOCK) : 0;
-  const mx_u32 rows = row < end ? mx_min(MX_ROWS, end - row) : 0;
+  const mx_u32 row = at.row * MX_BLOCK + part * MX_ROWS;
+  mx_u32 rows = MX_ROWS;
+  if constexpr (!FULL) {
+    const mx_u32 end = mine ? mx_min(e.rows, (at.row + 1) * MX_BLOCK) : 0;
+    rows = row < end ? mx_min(MX_ROWS, end - row) : 0;
+  }
   mx_strip<N, MX_ROWS> strip;
   mx_read_strip(strip, e, row, at.at, rows);
   const mx_maxima<N> maxima = mx_strip_maxima(strip, e, row, at.at, rows);
@@ -54,20 +61,26 @@ template <mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx_spot &at, 
   mx_write_strip(strip, e, row, at.at, rows, reciprocal);
 }
 
-template <mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, const mx_tile &tile) {
+/* FULL: all of the tile is there, every block whole. */
+template <bool FULL, mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, const mx_tile &tile) {
   for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_STRIPS * N) {
     const mx_u32 unit = first + threadIdx.x % MX_STRIPS * N;
     const bool mine = unit < tile.units && threadIdx.x / MX_STRIPS < MX_PARTS;
-    mx_columns<N>(e, mx_spot_of(tile, mine ? unit : 0), mine);
+    mx_columns<FULL, N>(e, mx_spot_of(tile, mine ? unit : 0), mine);
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
+    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), cols);
-  if (MX_TILE_UNITS % MX_STRIP == 0 && cols % MX_STRIP == 0)
-    mx_tile_columns<MX_STRIP>(e, tile);
+  constexpr bool even = MX_TILE_UNITS % (MX_STRIPS * MX_STRIP) == 0 && MX_STRIPS * MX_PARTS == MX_THREADS &&
+                        MX_ROWS * MX_PARTS == MX_BLOCK;
+  if (MX_TILE_UNITS % MX_STRIP != 0 || cols % MX_STRIP != 0)
+    mx_tile_columns<false, 1>(e, tile);
+  else if (even && tile.units == MX_TILE_UNITS && mx_tile_rows(tile) <= e.rows / MX_BLOCK)
+    mx_tile_columns<true, MX_STRIP>(e, tile);
   else
-    mx_tile_columns<1>(e, tile);
+    mx_tile_columns<false, MX_STRIP>(e, tile);
 }

@@ -11,6 +11,9 @@ constexpr mx_u32 MX_LANES = mx_min(32, MX_BLOCK / MX_RUN);
 constexpr mx_u32 MX_RUNS = MX_BLOCK / (MX_RUN * MX_LANES);
 constexpr mx_u32 MX_TEAMS = 32 / MX_LANES; /* of a warp */
 
+/* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
+constexpr mx_u32 MX_BUSY = MX_HAS_FP8_PAIRS && MX_COLS > 0 ? 1536 : MX_HAS_FP8_PAIRS ? 1024 : 768;
+
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_ROWS == 1, "a rowwise block is one row");
 static_assert(mx_is_power(MX_BLOCK) && MX_BLOCK <= 1024, "lanes share a block evenly and hold it in registers");
@@ -20,50 +23,72 @@ static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule 
  */
 constexpr mx_u32 MX_BATCH = mx_min(mx_min(4, MX_LANES), mx_max(1, 64 / (MX_RUNS * MX_RUN * MX_SRC_SIZE)));
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
-  const mx_u32 cols = mx_cols(e), team = threadIdx.x % 32 / MX_LANES, lane = threadIdx.x % MX_LANES;
-  const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
+/* Whether the elements of a run that begins at column `col` are there at all. */
+MX_FN bool mx_has(mx_u32 cols, mx_u32 col) { return (MX_COLS > 0 && MX_COLS % MX_BLOCK == 0) || col < cols; }
+
+template <bool FULL> MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+  const mx_u32 team = threadIdx.x % 32 / MX_LANES, lane = threadIdx.x % MX_LANES;
+  constexpr mx_u32 apart = MX_LANES * MX_RUN; /* elements between two runs of a lane */
   for (mx_u32 round = 0; round < mx_rounds<MX_TEAMS, MX_BATCH>(); round++) {
     mx_source<MX_RUN> from[MX_BATCH][MX_RUNS];
-    mx_spot at[MX_BATCH] = {};
+    mx_walk walk[MX_BATCH];
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
       const mx_u32 unit = mx_unit<MX_TEAMS, MX_BATCH>(round, b, team);
-      if (unit >= tile.units) continue;
-      at[b] = mx_spot_of(tile, unit);
+      if (b == 0) {
+        walk[b] = mx_walk_to<MX_BLOCK>(e, tile, unit, lane * MX_RUN);
+      } else {
+        walk[b] = walk[b - 1];
+        mx_walk_on<MX_BLOCK, MX_TEAMS>(walk[b]);
+      }
+      if (!FULL && unit >= tile.units) continue;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = at[b].at * MX_BLOCK + (r * MX_LANES + lane) * MX_RUN;
-        if (col < cols) from[b][r] = mx_read<MX_RUN>(e, at[b].row, col, mx_kept<MX_RUN>(cols, col));
+        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_kept<MX_RUN>(cols, col);
+        if (!mx_has(cols, col)) continue;
+        from[b][r].elems = mx_read_elems_at<MX_RUN>(walk[b].src + r * apart * MX_SRC_SIZE, kept);
+        from[b][r].scales = mx_read_scales<MX_RUN>(e, walk[b].row, col, kept);
       }
     }
     mx_u32 own_scale = 0; /* of the block whose scale this lane writes: its team's number `lane` */
     mx_spot own = {0, 0};
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
-      const bool mine = mx_unit<MX_TEAMS, MX_BATCH>(round, b, team) < tile.units; /* all lanes take part in shuffles */
+      /* All lanes take part in shuffles. */
+      const bool mine = FULL || mx_unit<MX_TEAMS, MX_BATCH>(round, b, team) < tile.units;
       mx_u32 largest = 0;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = at[b].at * MX_BLOCK + (r * MX_LANES + lane) * MX_RUN;
-        if (!mine || col >= cols) continue;
+        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
+        if (!mine || !mx_has(cols, col)) continue;
         const mx_u32 a = mx_largest_of_run(from[b][r], mx_kept<MX_RUN>(cols, col));
         largest = largest > a ? largest : a;
       }
       const mx_chosen chosen = mx_choose(mx_largest_of_lanes<MX_LANES>(largest));
-      if (lane == b) own_scale = chosen.scale, own = at[b];
+      if (lane == b) own_scale = chosen.scale, own.row = walk[b].row, own.at = walk[b].at;
       if (!mine) continue;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = at[b].at * MX_BLOCK + (r * MX_LANES + lane) * MX_RUN;
-        if (col >= cols) continue;
+        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
+        if (!mx_has(cols, col)) continue;
         const mx_values<MX_RUN> values = mx_scaled(mx_values_of(from[b][r]), chosen.reciprocal);
-        mx_write(e, at[b].row, col, values, mx_kept<MX_RUN>(cols, col));
+        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, mx_kept<MX_RUN>(cols, col));
       }
     }
     /* One store for the scales of a warp's whole batch. */
-    if (lane < MX_BATCH && mx_unit<MX_TEAMS, MX_BATCH>(round, lane, team) < tile.units)
+    if (lane < MX_BATCH && (FULL || mx_unit<MX_TEAMS, MX_BATCH>(round, lane, team) < tile.units))
       mx_put_scale(e, own.row, own.at * MX_BLOCK, own_scale);
   }
+}
+
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
+    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+  const mx_u32 cols = mx_cols(e);
+  const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
+  constexpr bool whole = mx_rounds<MX_TEAMS, MX_BATCH>() * (MX_THREADS / MX_LANES) * MX_BATCH == MX_TILE_UNITS;
+  if (whole && tile.units == MX_TILE_UNITS)
+    mx_tile_blocks<true>(e, tile, cols);
+  else
+    mx_tile_blocks<false>(e, tile, cols);
 }

@@ -1,11 +1,12 @@
 /* quantize_square.cu -- any elements to blocks of rows x columns, one scale a block: 32 x 32 with scale bytes, 128 x
-*128
-** with FP32 scales or scale bytes.
-**
-** A unit is one block. Small ones are strips of columns in the registers of neighbouring lanes. Otherwise a team works
-*on
-** a block: a warp where that is at most 16 runs a lane, else the whole thread block. It keeps what it read in registers
-** until the maximum is known, or reads again where that would be too much. */
+ *128
+ ** with FP32 scales or scale bytes.
+ **
+ ** A unit is one block. Small ones are strips of columns in the registers of neighbouring lanes. Otherwise a team works
+ *on
+ ** a block: a warp where that is at most 16 runs a lane, else the whole thread block. It keeps what it read in
+ *registers
+ ** until the maximum is known, or reads again where that would be too much. */
 #include "mx_strip.cuh"
 
 constexpr mx_u32 MX_RUN = mx_min(MX_VEC, MX_DST_BLOCK_COLS);
@@ -15,6 +16,9 @@ constexpr mx_u32 MX_TEAM = MX_SLOTS <= 32 * 16 ? 32 : MX_THREADS;
 constexpr mx_u32 MX_TEAMS = MX_THREADS / MX_TEAM;
 constexpr mx_u32 MX_RUNS = mx_ceil_div(MX_SLOTS, MX_TEAM);      /* runs of a thread */
 constexpr bool MX_KEEP = MX_RUNS * MX_RUN * MX_SRC_SIZE <= 256; /* in at most 64 registers */
+
+/* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
+constexpr mx_u32 MX_BUSY = MX_HAS_FP8_PAIRS ? 512 : 256;
 
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_ROWS <= 1024 && MX_DST_BLOCK_COLS <= 1024, "a thread block works through a block");
@@ -79,13 +83,14 @@ MX_FN void mx_tile_by_slots(const mx_entry &e, const mx_tile &tile, mx_u32 cols)
 }
 
 /* Whole strips: columns come in multiples of MX_STRIP. */
-MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+template <bool FULL> MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 team = threadIdx.x / MX_LANES, lane = threadIdx.x % MX_LANES;
   for (mx_u32 first = 0; first < MX_TILE_UNITS; first += MX_THREADS / MX_LANES) {
     const bool mine = first + team < tile.units; /* all go on: they take part in finding the maximum */
     const mx_spot block = mx_spot_of(tile, mine ? first + team : 0);
     const mx_u32 row = block.row * MX_DST_BLOCK_ROWS, col = block.at * MX_DST_BLOCK_COLS + lane * MX_STRIP;
-    const mx_u32 rows = mine && col < cols ? mx_min(MX_DST_BLOCK_ROWS, e.rows - row) : 0;
+    mx_u32 rows = MX_DST_BLOCK_ROWS;
+    if (!FULL) rows = mine && col < cols ? mx_min(MX_DST_BLOCK_ROWS, e.rows - row) : 0;
     mx_strip<MX_STRIP, MX_DST_BLOCK_ROWS> strip;
     mx_read_strip(strip, e, row, col, rows);
     const mx_maxima<MX_STRIP> maxima = mx_strip_maxima(strip, e, row, col, rows);
@@ -103,14 +108,20 @@ MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_tile &tile, mx_u32 cols
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
+    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile =
       mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_DST_BLOCK_ROWS), mx_ceil_div(cols, MX_DST_BLOCK_COLS));
   if constexpr (MX_SMALL) {
+    constexpr bool even = MX_TILE_UNITS % mx_max(1, MX_THREADS / MX_LANES) == 0;
     if (cols % MX_STRIP == 0) {
-      mx_tile_by_strips(e, tile, cols);
+      if (even && cols % MX_DST_BLOCK_COLS == 0 && tile.units == MX_TILE_UNITS &&
+          mx_tile_rows(tile) <= e.rows / MX_DST_BLOCK_ROWS)
+        mx_tile_by_strips<true>(e, tile, cols);
+      else
+        mx_tile_by_strips<false>(e, tile, cols);
       return;
     }
   }

@@ -10,7 +10,7 @@
 #define __device__
 #define __host__
 #define __shared__ static thread_local
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct shim_dim {
   unsigned x, y, z;
