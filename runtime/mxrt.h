@@ -98,10 +98,16 @@ typedef struct mxg_exec_options {
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
   bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
+  const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
+  unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: the library's choice */
+  unsigned copy_streams; /* copy: copies under way at a time; 0: the library's choice */
+  bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
+  void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL }
 
 typedef struct mxg_exec mxg_exec;
 
@@ -121,6 +127,14 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
 ** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
 ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
+
+/* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
+** seconds[i]: of run i, of the rank that took longest, by the GPUs' clocks. *start_seconds: what the host needed to
+** start one, the median; may be NULL. MXG_ERR_UNSUPPORTED on a transport without a device. */
+mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+
+/* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */
+uint64_t mxg_exec_device_bytes(const mxg_exec *exec, uint32_t rank);
 
 void mxg_exec_free(mxg_exec *exec);
 

@@ -12,13 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-  cuda_success = 0,
-  cuda_stub = 34,
-  cuda_not_ready = 600,
-  cuda_peer_enabled = 704,
-  oldest_version = 12000
-};
+enum { cuda_success = 0, cuda_stub = 34, cuda_not_ready = 600, cuda_peer_enabled = 704, oldest_version = 12000 };
 
 /* CUdevice_attribute */
 enum {
@@ -33,6 +27,21 @@ enum { function_shared = 1, function_local = 3, function_registers = 4 };
 
 typedef struct cu_context cu_context;
 typedef struct cu_graph cu_graph;
+
+/* CUDA_MEMCPY2D: rows on both sides at a distance of their own. */
+typedef struct cu_copy_rows {
+  size_t src_x, src_y;
+  int src_kind;
+  const void *src_host;
+  uint64_t src;
+  void *src_array;
+  size_t src_pitch, dst_x, dst_y;
+  int dst_kind;
+  void *dst_host;
+  uint64_t dst;
+  void *dst_array;
+  size_t dst_pitch, width, height;
+} cu_copy_rows;
 
 /* X(name as the library exports it, field, parameters): every function returns a CUresult, an int. */
 #define FUNCTIONS(X)                                                                                                 \
@@ -56,6 +65,8 @@ typedef struct cu_graph cu_graph;
   X("cuMemHostAlloc", pinned_alloc, (void **memory, size_t bytes, unsigned flags))                                   \
   X("cuMemFreeHost", pinned_free, (void *memory))                                                                    \
   X("cuMemcpyAsync", memory_copy, (uint64_t dst, uint64_t src, size_t bytes, mxg_cu_stream * stream))                \
+  X("cuMemcpy2DAsync_v2", memory_copy_rows, (const cu_copy_rows *what, mxg_cu_stream *stream))                       \
+  X("cuPointerGetAttribute", pointer_attribute, (void *value, int attribute, uint64_t address))                      \
   X("cuMemsetD8Async", memory_fill, (uint64_t dst, unsigned char byte, size_t bytes, mxg_cu_stream *stream))         \
   X("cuStreamCreate", stream_create, (mxg_cu_stream * *stream, unsigned flags))                                      \
   X("cuStreamDestroy_v2", stream_free, (mxg_cu_stream * stream))                                                     \
@@ -326,6 +337,27 @@ void mxg_gpu_free_pinned(void *memory) {
 mxg_status mxg_gpu_copy(uint64_t dst, uint64_t src, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {
   if (!bytes) return MXG_OK;
   return check(cu.memory_copy(dst, src, bytes, stream), "cuMemcpyAsync", err);
+}
+
+mxg_status mxg_gpu_copy_rows(uint64_t dst, uint64_t dst_pitch, uint64_t src, uint64_t src_pitch, uint64_t width,
+                             uint64_t height, mxg_cu_stream *stream, mxg_error *err) {
+  if (!width || !height) return MXG_OK;
+  const int by_address = 4; /* CU_MEMORYTYPE_UNIFIED: the address says whose memory it is */
+  cu_copy_rows rows = {.src_kind = by_address, .dst_kind = by_address};
+  rows.src = src, rows.src_pitch = src_pitch;
+  rows.dst = dst, rows.dst_pitch = dst_pitch;
+  rows.width = width, rows.height = height;
+  return check(cu.memory_copy_rows(&rows, stream), "cuMemcpy2DAsync", err);
+}
+
+mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err) {
+  const int memory_kind = 2, device_ordinal = 9; /* CUpointer_attribute */
+  unsigned kind = 0;
+  *ordinal = -1;
+  MXG_TRY(need_driver(err));
+  /* Memory that the driver does not know is an invalid value to it. */
+  if (cu.pointer_attribute(&kind, memory_kind, address) != cuda_success || kind != 2) return MXG_OK;
+  return check(cu.pointer_attribute(ordinal, device_ordinal, address), "cuPointerGetAttribute", err);
 }
 
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {

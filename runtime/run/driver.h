@@ -58,6 +58,11 @@ void mxg_gpu_free(uint64_t address); /* 0 is fine */
 mxg_status mxg_gpu_alloc_pinned(void **out, uint64_t bytes, mxg_error *err);
 void mxg_gpu_free_pinned(void *memory);
 mxg_status mxg_gpu_copy(uint64_t dst, uint64_t src, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
+/* `height` rows of `width` bytes, whose beginnings are `*_pitch` bytes apart. */
+mxg_status mxg_gpu_copy_rows(uint64_t dst, uint64_t dst_pitch, uint64_t src, uint64_t src_pitch, uint64_t width,
+                             uint64_t height, mxg_cu_stream *stream, mxg_error *err);
+/* The GPU whose memory an address is; -1: no GPU's. */
+mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err);
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
 
 /* ---- order ---- */

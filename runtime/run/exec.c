@@ -22,7 +22,8 @@ struct mxg_exec {
 };
 
 /* By mxg_transport; NULL: not in this library. */
-static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, NULL, NULL};
+static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
+                                                        &mxg_transport_direct};
 static const char *const transport_names[] = {"host", "nccl", "copy", "direct"};
 enum { transport_count = sizeof transports / sizeof *transports };
 
@@ -305,10 +306,27 @@ static mxg_status check_overlaps(const mxg_exec *exec, mxg_error *err) {
   return status;
 }
 
-mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
-  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
+static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
   MXG_TRY(check_all_bound(exec, err));
   find_kept(exec);
-  MXG_TRY(check_overlaps(exec, err));
+  return check_overlaps(exec, err);
+}
+
+mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
+  MXG_TRY(make_ready(exec, err));
   return exec->table->run(exec->state, err);
+}
+
+mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
+  if (!exec || !seconds || repeats == 0)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_measure: exec or seconds is NULL, or repeats is 0");
+  if (!exec->table->measure)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to measure", exec->table->name);
+  MXG_TRY(make_ready(exec, err));
+  return exec->table->measure(exec->state, repeats, seconds, start_seconds, err);
+}
+
+uint64_t mxg_exec_device_bytes(const mxg_exec *exec, uint32_t rank) {
+  return exec && exec->table->device_bytes ? exec->table->device_bytes(exec->state, rank) : 0;
 }

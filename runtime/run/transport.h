@@ -29,8 +29,13 @@ typedef struct mxg_transport_table {
   /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
   mxg_status (*run)(void *state, mxg_error *err);
   void (*close)(void *state); /* NULL is fine */
+  /* mxg_exec_measure and mxg_exec_device_bytes. NULL: there is no device. */
+  mxg_status (*measure)(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+  uint64_t (*device_bytes)(const void *state, uint32_t rank);
 } mxg_transport_table;
 
 extern const mxg_transport_table mxg_transport_host;
+extern const mxg_transport_table mxg_transport_copy;
+extern const mxg_transport_table mxg_transport_direct;
 
 #endif

@@ -490,4 +490,4 @@ static mxg_status host_run(void *state, mxg_error *err) {
   return h->first_error.status;
 }
 
-const mxg_transport_table mxg_transport_host = {"host", host_open, NULL, host_run, host_close};
+const mxg_transport_table mxg_transport_host = {"host", host_open, NULL, host_run, host_close, NULL, NULL};

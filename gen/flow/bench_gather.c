@@ -1,0 +1,413 @@
+/* bench_gather.c -- see bench_gather.h. */
+#include "bench_gather.h"
+
+#include "../../runtime/bundle.h"
+#include "../../runtime/driver.h"
+#include "../../runtime/error.h"
+#include "../../runtime/launch.h"
+#include "../../runtime/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Random bytes that arrays are cut from, each from an offset of its own: as many as no cache holds. */
+enum { pool_bytes = 96 << 20, array_align = 256, pool_kinds = 5, default_repeats = 20, link_copies = 8 };
+static const uint64_t link_bytes = (uint64_t)512 << 20;
+static const uint64_t most_checked = (uint64_t)48 << 30;
+
+typedef struct bench {
+  mxg_gather_bench *ask;
+  const mxg_plan *plan;
+  mxg_gpu **gpus; /* one a rank; ranks may share a device */
+  int *ordinals;
+  uint32_t gpu_count;
+  uint64_t *memory;          /* two a rank: sources, targets */
+  mxg_place *places, *hosts; /* one an array, on the device and here */
+  unsigned char *pools[pool_kinds];
+  uint64_t *bases; /* pools of each rank's GPU */
+  unsigned char *bounce;
+} bench;
+
+static uint64_t round_up(uint64_t x) { return (x + array_align - 1) / array_align * array_align; }
+
+/* ---- contents ---- */
+
+static uint64_t mix(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  return x ^ x >> 31;
+}
+
+/* Any byte is an E4M3 or E5M2 element; wider elements stay below 2 in magnitude; E8M0 scales are 2^-24 to 2^8, FP32
+*ones
+** below 2. */
+static mxg_status make_pools(bench *b, mxg_error *err) {
+  static const uint64_t masks[pool_kinds] = {UINT64_MAX, 0xbfffbfffbfffbfffu, 0xbfffffffbfffffffu, 0,
+                                             0x3fffffff3fffffffu};
+  for (unsigned kind = 0; kind < pool_kinds; kind++) {
+    b->pools[kind] = mxg_resize(NULL, pool_bytes);
+    if (!b->pools[kind]) return mxg_fail_nomem(err);
+    for (uint64_t i = 0; i < pool_bytes / 8; i++) {
+      uint64_t x = mix(i * 0x9e3779b97f4a7c15u + kind + 1);
+      if (kind == 3)
+        x = (x & 0x1f1f1f1f1f1f1f1fu) + 0x6767676767676767u;
+      else
+        x &= masks[kind];
+      memcpy(b->pools[kind] + i * 8, &x, 8);
+    }
+  }
+  return MXG_OK;
+}
+
+static unsigned pool_of(const mxg_encoding *e, bool scales) {
+  if (scales) return e->scale == MX_SCALE_E8M0 ? 3 : 4;
+  unsigned bytes = mxg_elem_bytes(e->elem);
+  return bytes == 1 ? 0 : bytes == 2 ? 1 : 2;
+}
+
+/* The contents of an array: its pool from an offset on, around and around. */
+static mxg_status fill_array(const bench *b, uint32_t array, bool scales, uint64_t device, unsigned char *host,
+                             mxg_error *err) {
+  const mxg_array *a = &b->plan->arrays[array];
+  unsigned pool = pool_of(&b->plan->encodings[a->encoding], scales);
+  uint64_t bytes = scales ? mxg_array_scale_bytes(b->plan, a) : mxg_array_data_bytes(b->plan, a);
+  uint64_t at = mix(array * 2 + scales + 1) % (pool_bytes / 16) * 16, base = 0;
+  if (device) base = b->bases[(size_t)a->rank * pool_kinds + pool];
+  for (uint64_t done = 0; done < bytes;) {
+    uint64_t run = pool_bytes - at < bytes - done ? pool_bytes - at : bytes - done;
+    if (device) MXG_TRY(mxg_gpu_copy(device + done, base + at, run, NULL, err));
+    if (host) memcpy(host + done, b->pools[pool] + at, (size_t)run);
+    done += run;
+    at = 0;
+  }
+  return MXG_OK;
+}
+
+/* ---- memory ---- */
+
+static void count_bytes(bench *b) {
+  const mxg_plan *plan = b->plan;
+  mxg_gather_bench *ask = b->ask;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    uint64_t bytes = mxg_array_data_bytes(plan, a) + mxg_array_scale_bytes(plan, a);
+    if (a->side == MXG_SOURCE) ask->source_bytes += bytes;
+    if (a->side == MXG_TARGET) ask->target_bytes += bytes;
+  }
+  for (uint32_t r = 0; r < plan->rank_count; r++)
+    if (ask->received < plan->ranks[r].received_bytes) ask->received = plan->ranks[r].received_bytes;
+}
+
+static mxg_status open_gpus(bench *b, mxg_error *err) {
+  int found = 0;
+  MXG_TRY(mxg_gpu_count(&found, err));
+  if (found == 0) return mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
+  for (uint32_t r = 0; r < b->plan->rank_count; r++) {
+    b->ordinals[r] = (int)(r % (uint32_t)found);
+    MXG_TRY(mxg_gpu_open(&b->gpus[r], b->ordinals[r], err));
+  }
+  b->gpu_count = b->plan->rank_count < (uint32_t)found ? b->plan->rank_count : (uint32_t)found;
+  snprintf(b->ask->device, sizeof b->ask->device, "%s", mxg_gpu_about(b->gpus[0])->name);
+  b->ask->ranks = b->plan->rank_count;
+  b->ask->gpus = b->gpu_count;
+  return MXG_OK;
+}
+
+/* The arrays of a side of a rank, side by side. */
+static mxg_status place_side(bench *b, uint32_t rank, unsigned side, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  uint64_t bytes = 0, *memory = &b->memory[rank * 2 + side];
+  for (int pass = 0; pass < 2; pass++) {
+    uint64_t at = *memory;
+    for (uint32_t i = 0; i < plan->array_count; i++) {
+      const mxg_array *a = &plan->arrays[i];
+      if (a->rank != rank || a->side != side) continue;
+      uint64_t data = round_up(mxg_array_data_bytes(plan, a)), scale = round_up(mxg_array_scale_bytes(plan, a));
+      if (pass) b->places[i] = (mxg_place){at, scale ? at + data : 0};
+      at += data + scale;
+      bytes += pass ? 0 : data + scale;
+    }
+    if (pass == 0) MXG_TRY(mxg_gpu_alloc(memory, bytes, err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status place_rank(bench *b, uint32_t rank, mxg_error *err) {
+  uint64_t *bases = &b->bases[(size_t)rank * pool_kinds];
+  MXG_TRY(mxg_gpu_use(b->gpus[rank], err));
+  for (unsigned kind = 0; kind < pool_kinds; kind++) {
+    MXG_TRY(mxg_gpu_alloc(&bases[kind], pool_bytes, err));
+    MXG_TRY(mxg_gpu_copy(bases[kind], (uint64_t)(uintptr_t)b->pools[kind], pool_bytes, NULL, err));
+  }
+  MXG_TRY(place_side(b, rank, MXG_SOURCE, err));
+  MXG_TRY(place_side(b, rank, MXG_TARGET, err));
+  for (uint32_t i = 0; i < b->plan->array_count; i++) {
+    const mxg_array *a = &b->plan->arrays[i];
+    if (a->rank != rank || a->side != MXG_SOURCE) continue;
+    MXG_TRY(fill_array(b, i, false, b->places[i].data, NULL, err));
+    if (b->places[i].scale) MXG_TRY(fill_array(b, i, true, b->places[i].scale, NULL, err));
+  }
+  MXG_TRY(mxg_stream_wait(NULL, err));
+  for (unsigned kind = 0; kind < pool_kinds; kind++) {
+    mxg_gpu_free(bases[kind]);
+    bases[kind] = 0;
+  }
+  return MXG_OK;
+}
+
+/* ---- the link ---- */
+
+typedef struct link {
+  uint64_t from, to;
+  mxg_cu_stream *streams[2];
+  mxg_cu_event *times[4]; /* begin, end of each stream; the first begins for both */
+} link;
+
+static mxg_status open_link(link *l, const mxg_gpu *gpu, mxg_error *err) {
+  MXG_TRY(mxg_gpu_use(gpu, err));
+  MXG_TRY(mxg_gpu_alloc(&l->from, link_bytes, err));
+  MXG_TRY(mxg_gpu_alloc(&l->to, link_bytes, err));
+  for (int i = 0; i < 2; i++) MXG_TRY(mxg_stream_create(&l->streams[i], err));
+  for (int i = 0; i < 4; i++) MXG_TRY(mxg_event_create(&l->times[i], true, err));
+  return MXG_OK;
+}
+
+static void close_link(link *l, const mxg_gpu *gpu) {
+  if (mxg_gpu_use(gpu, NULL) != MXG_OK) return;
+  mxg_gpu_free(l->from);
+  mxg_gpu_free(l->to);
+  for (int i = 0; i < 2; i++) mxg_stream_free(l->streams[i]);
+  for (int i = 0; i < 4; i++) mxg_event_free(l->times[i]);
+}
+
+/* Every GPU pulls from the next one, over `streams` streams. The rate of the slowest; the best of three. */
+static mxg_status pull_all(const bench *b, link *links, unsigned streams, double *rate, mxg_error *err) {
+  const uint64_t part = link_bytes / streams;
+  for (int round = 0; round < 4; round++) {
+    for (uint32_t g = 0; g < b->gpu_count; g++) {
+      link *l = &links[g];
+      MXG_TRY(mxg_gpu_use(b->gpus[g], err));
+      for (unsigned s = 0; s < streams; s++) MXG_TRY(mxg_event_record(l->times[s], l->streams[s], err));
+      for (unsigned i = 0; i < link_copies * streams; i++)
+        MXG_TRY(mxg_gpu_copy(l->to + i % streams * part, links[(g + 1) % b->gpu_count].from + i % streams * part, part,
+                             l->streams[i % streams], err));
+      for (unsigned s = 0; s < streams; s++) MXG_TRY(mxg_event_record(l->times[2 + s], l->streams[s], err));
+    }
+    double slowest = 0;
+    for (uint32_t g = 0; g < b->gpu_count; g++) {
+      MXG_TRY(mxg_gpu_use(b->gpus[g], err));
+      for (unsigned s = 0; s < streams; s++) {
+        float ms = 0;
+        MXG_TRY(mxg_event_wait(links[g].times[2 + s], err));
+        MXG_TRY(mxg_event_between(&ms, links[g].times[0], links[g].times[2 + s], err));
+        if (slowest < ms * 1e-3) slowest = ms * 1e-3;
+      }
+    }
+    double now = slowest > 0 ? (double)link_bytes * link_copies / slowest : 0;
+    if (round && *rate < now) *rate = now; /* the first warms up */
+  }
+  return MXG_OK;
+}
+
+static mxg_status measure_link(bench *b, mxg_error *err) {
+  link *links = mxg_alloc(b->gpu_count * sizeof *links);
+  if (!links) return mxg_fail_nomem(err);
+  mxg_status status = MXG_OK;
+  for (uint32_t g = 0; g < b->gpu_count && status == MXG_OK; g++) status = open_link(&links[g], b->gpus[g], err);
+  for (uint32_t g = 0; g < b->gpu_count && status == MXG_OK; g++)
+    status = mxg_gpu_reach(b->gpus[g], b->gpus[(g + 1) % b->gpu_count], err);
+  for (unsigned streams = 1; streams <= 2 && status == MXG_OK; streams++)
+    status = pull_all(b, links, streams, &b->ask->pull_rate, err);
+  for (uint32_t g = 0; g < b->gpu_count; g++) close_link(&links[g], b->gpus[g]);
+  mxg_free(links);
+  if (b->ask->pull_rate > 0) b->ask->floor = (double)b->ask->received / b->ask->pull_rate;
+  return status;
+}
+
+/* ---- expected targets ---- */
+
+static mxg_status bind_all(const bench *b, mxg_exec *exec, const mxg_place *places, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side == MXG_SCRATCH) continue;
+    uint64_t scale = mxg_array_scale_bytes(plan, a);
+    MXG_TRY(mxg_exec_bind(exec, a->rank, (mxg_side)a->side, plan->strings + a->name, (void *)(uintptr_t)places[i].data,
+                          mxg_array_data_bytes(plan, a), scale ? (void *)(uintptr_t)places[i].scale : NULL, scale,
+                          err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status make_hosts(bench *b, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side == MXG_SCRATCH) continue;
+    uint64_t scale = mxg_array_scale_bytes(plan, a);
+    b->hosts[i].data = (uint64_t)(uintptr_t)mxg_resize(NULL, (size_t)mxg_array_data_bytes(plan, a) + 1);
+    if (scale) b->hosts[i].scale = (uint64_t)(uintptr_t)mxg_resize(NULL, (size_t)scale);
+    if (!b->hosts[i].data || (scale && !b->hosts[i].scale)) return mxg_fail_nomem(err);
+    if (a->side != MXG_SOURCE) continue;
+    MXG_TRY(fill_array(b, i, false, 0, (unsigned char *)(uintptr_t)b->hosts[i].data, err));
+    if (scale) MXG_TRY(fill_array(b, i, true, 0, (unsigned char *)(uintptr_t)b->hosts[i].scale, err));
+  }
+  mxg_exec *exec = NULL;
+  MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, NULL, err));
+  mxg_status status = bind_all(b, exec, b->hosts, err);
+  if (status == MXG_OK) status = mxg_exec_run(exec, err);
+  mxg_exec_free(exec);
+  return status;
+}
+
+/* ---- one transport ---- */
+
+static mxg_status poison(const bench *b, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side != MXG_TARGET) continue;
+    MXG_TRY(mxg_gpu_use(b->gpus[a->rank], err));
+    MXG_TRY(mxg_gpu_fill(b->places[i].data, 0xa5, mxg_array_data_bytes(plan, a), NULL, err));
+    if (b->places[i].scale) MXG_TRY(mxg_gpu_fill(b->places[i].scale, 0xa5, mxg_array_scale_bytes(plan, a), NULL, err));
+  }
+  for (uint32_t r = 0; r < plan->rank_count; r++) {
+    MXG_TRY(mxg_gpu_use(b->gpus[r], err));
+    MXG_TRY(mxg_stream_wait(NULL, err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status compare(const bench *b, mxg_gather_line *line, uint64_t device, uint64_t host, uint64_t bytes,
+                          mxg_error *err) {
+  const unsigned char *want = (const unsigned char *)(uintptr_t)host;
+  for (uint64_t at = 0; at < bytes; at += pool_bytes) {
+    uint64_t run = bytes - at < pool_bytes ? bytes - at : pool_bytes;
+    MXG_TRY(mxg_gpu_copy((uint64_t)(uintptr_t)b->bounce, device + at, run, NULL, err));
+    MXG_TRY(mxg_stream_wait(NULL, err));
+    line->checked += run;
+    if (memcmp(b->bounce, want + at, (size_t)run) == 0) continue;
+    for (uint64_t i = 0; i < run; i++) line->wrong += b->bounce[i] != want[at + i];
+  }
+  return MXG_OK;
+}
+
+static mxg_status check_targets(const bench *b, mxg_gather_line *line, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side != MXG_TARGET) continue;
+    MXG_TRY(mxg_gpu_use(b->gpus[a->rank], err));
+    MXG_TRY(compare(b, line, b->places[i].data, b->hosts[i].data, mxg_array_data_bytes(plan, a), err));
+    MXG_TRY(compare(b, line, b->places[i].scale, b->hosts[i].scale, mxg_array_scale_bytes(plan, a), err));
+  }
+  return MXG_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+static mxg_status time_runs(const bench *b, mxg_exec *exec, mxg_gather_line *line, mxg_error *err) {
+  unsigned repeats = b->ask->repeats ? b->ask->repeats : default_repeats;
+  double *seconds = mxg_alloc(repeats * sizeof *seconds);
+  if (!seconds) return mxg_fail_nomem(err);
+  mxg_status status = mxg_exec_run(exec, err); /* warms up */
+  if (status == MXG_OK) status = mxg_exec_measure(exec, repeats, seconds, &line->start, err);
+  qsort(seconds, repeats, sizeof *seconds, by_value);
+  line->least = seconds[0];
+  line->median = seconds[repeats / 2];
+  line->most = seconds[repeats - 1];
+  mxg_free(seconds);
+  for (uint32_t r = 0; r < b->plan->rank_count; r++) {
+    uint64_t bytes = mxg_exec_device_bytes(exec, r);
+    if (line->device_bytes < bytes) line->device_bytes = bytes;
+  }
+  return status;
+}
+
+static void show(void *user, const char *line) {
+  (void)user;
+  fprintf(stderr, "%s\n", line);
+}
+
+static mxg_status bench_transport(bench *b, mxg_transport transport, const char *name, mxg_error *err) {
+  mxg_gather_line *line = &b->ask->lines[b->ask->line_count++];
+  *line = (mxg_gather_line){.transport = name};
+  mxg_exec_options options = MXG_EXEC_INIT;
+  options.transport = transport;
+  options.gpus = b->ordinals;
+  options.no_graph = b->ask->no_graph;
+  options.chunk_bytes = b->ask->chunk_bytes;
+  options.copy_streams = b->ask->copy_streams;
+  options.record = show;
+  mxg_exec *exec = NULL;
+  MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, &options, err));
+  mxg_status status = bind_all(b, exec, b->places, err);
+  if (status == MXG_OK) status = poison(b, err);
+  if (status == MXG_OK) status = mxg_exec_run(exec, err);
+  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err);
+  if (status == MXG_OK) status = time_runs(b, exec, line, err);
+  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err); /* what the timed runs left */
+  mxg_exec_free(exec);
+  return status;
+}
+
+/* ---- all ---- */
+
+static mxg_status run(bench *b, mxg_error *err) {
+  const mxg_plan *plan = b->plan;
+  count_bytes(b);
+  b->gpus = mxg_alloc(plan->rank_count * sizeof *b->gpus);
+  b->ordinals = mxg_alloc(plan->rank_count * sizeof *b->ordinals);
+  b->memory = mxg_alloc(plan->rank_count * 2 * sizeof *b->memory);
+  b->bases = mxg_alloc((size_t)plan->rank_count * pool_kinds * sizeof *b->bases);
+  b->places = mxg_alloc(plan->array_count * sizeof *b->places);
+  if (!b->gpus || !b->ordinals || !b->memory || !b->bases || !b->places) return mxg_fail_nomem(err);
+  MXG_TRY(open_gpus(b, err));
+  MXG_TRY(make_pools(b, err));
+  for (uint32_t r = 0; r < plan->rank_count; r++) MXG_TRY(place_rank(b, r, err));
+  MXG_TRY(measure_link(b, err));
+  if (!b->ask->no_check && b->ask->target_bytes <= most_checked) {
+    void *bounce = NULL;
+    b->hosts = mxg_alloc(plan->array_count * sizeof *b->hosts);
+    if (!b->hosts) return mxg_fail_nomem(err);
+    MXG_TRY(make_hosts(b, err));
+    MXG_TRY(mxg_gpu_alloc_pinned(&bounce, pool_bytes, err));
+    b->bounce = bounce;
+  }
+  if (b->ask->copy) MXG_TRY(bench_transport(b, MXG_COPY, "copy", err));
+  if (b->ask->direct) MXG_TRY(bench_transport(b, MXG_DIRECT, "direct", err));
+  return MXG_OK;
+}
+
+static void end(bench *b) {
+  const mxg_plan *plan = b->plan;
+  mxg_gpu_free_pinned(b->bounce);
+  for (uint32_t r = 0; b->gpus && r < plan->rank_count; r++) {
+    if (!b->gpus[r] || mxg_gpu_use(b->gpus[r], NULL) != MXG_OK) continue;
+    for (unsigned kind = 0; b->bases && kind < pool_kinds; kind++) mxg_gpu_free(b->bases[r * pool_kinds + kind]);
+    for (unsigned side = 0; b->memory && side < 2; side++) mxg_gpu_free(b->memory[r * 2 + side]);
+  }
+  for (uint32_t r = 0; b->gpus && r < plan->rank_count; r++) mxg_gpu_close(b->gpus[r]);
+  for (uint32_t i = 0; b->hosts && i < plan->array_count; i++) {
+    mxg_free((void *)(uintptr_t)b->hosts[i].data);
+    mxg_free((void *)(uintptr_t)b->hosts[i].scale);
+  }
+  for (unsigned kind = 0; kind < pool_kinds; kind++) mxg_free(b->pools[kind]);
+  mxg_free(b->gpus);
+  mxg_free(b->ordinals);
+  mxg_free(b->memory);
+  mxg_free(b->bases);
+  mxg_free(b->places);
+  mxg_free(b->hosts);
+}
+
+mxg_status mxg_gather_bench_run(mxg_gather_bench *ask, mxg_error *err) {
+  bench b = {.ask = ask, .plan = mxg_bundle_plan(ask->bundle)};
+  mxg_status status = run(&b, err);
+  end(&b);
+  return status;
+}

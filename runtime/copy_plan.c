@@ -1,0 +1,125 @@
+/* copy_plan.c -- see copy_plan.h. Rows that follow each other are joined as they are added: a whole shard is one copy,
+ *a
+ ** part that is cut by columns one with a pitch, and equal segments at equal distances one too. */
+#include "copy_plan.h"
+
+#include "memory.h"
+
+/* Drivers take pitches below 2^31. */
+static const uint64_t largest_pitch = (uint64_t)1 << 30;
+
+static bool pitch_fits(uint64_t from, uint64_t to, uint64_t width) {
+  return to > from && to - from >= width && to - from < largest_pitch;
+}
+
+/* Whether `next` begins where the rows of `last` go on. */
+static bool goes_on(const mxg_copy *last, const mxg_copy *next) {
+  return next->width == last->width && next->src == last->src + last->height * last->src_pitch &&
+         next->dst == last->dst + last->height * last->dst_pitch &&
+         (next->height == 1 || (next->src_pitch == last->src_pitch && next->dst_pitch == last->dst_pitch));
+}
+
+static bool join(mxg_copy *last, const mxg_copy *next) {
+  bool flat = last->height == 1;
+  if (flat && next->height == 1 && next->src == last->src + last->width && next->dst == last->dst + last->width) {
+    last->width += next->width;
+    return true;
+  }
+  if (!flat && goes_on(last, next)) {
+    last->height += next->height;
+    return true;
+  }
+  if (!flat || next->width != last->width || !pitch_fits(last->src, next->src, last->width) ||
+      !pitch_fits(last->dst, next->dst, last->width))
+    return false;
+  uint64_t src_pitch = next->src - last->src, dst_pitch = next->dst - last->dst;
+  if (next->height > 1 && (next->src_pitch != src_pitch || next->dst_pitch != dst_pitch)) return false;
+  *last = (mxg_copy){last->dst, last->src, last->width, 1 + next->height, dst_pitch, src_pitch};
+  return true;
+}
+
+void mxg_copies_add(mxg_copies *copies, mxg_copy copy) {
+  if (copies->failed || copy.width == 0 || copy.height == 0) return;
+  if (copy.height > 1 && copy.src_pitch == copy.width && copy.dst_pitch == copy.width) {
+    copy.width *= copy.height;
+    copy.height = 1;
+  }
+  if (copies->count > copies->fixed && join(&copies->items[copies->count - 1], &copy)) return;
+  mxg_copy *fresh = mxg_vector_push((void **)&copies->items, &copies->count, &copies->capacity, sizeof *fresh);
+  copies->failed = !fresh;
+  if (fresh) *fresh = copy;
+}
+
+void mxg_copies_free(mxg_copies *copies) {
+  mxg_free(copies->items);
+  *copies = (mxg_copies){0};
+}
+
+/* ---- one piece ---- */
+
+static uint64_t first_block(uint64_t x, uint32_t block) { return block == MX_WHOLE ? 0 : x / block; }
+
+static uint64_t block_count(uint64_t x, uint64_t count, uint32_t block) {
+  return block == MX_WHOLE ? 1 : (x + count - 1) / block - x / block + 1;
+}
+
+/* Nothing before is joined with: neighbours in memory may be two allocations. */
+static void begin_memory(mxg_copies *copies) { copies->fixed = copies->count; }
+
+void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot) {
+  const mxg_array *array = &plan->arrays[piece->src];
+  uint64_t elem = mxg_elem_bytes(plan->encodings[array->encoding].elem), width = piece->cols * elem;
+  uint64_t to = slot + piece->wire_offset;
+  begin_memory(copies);
+  for (uint32_t i = 0; i < piece->segments; i++) {
+    const mxg_segment *s = &plan->segments[piece->first_segment + i];
+    uint64_t row = piece->src_matrix * array->rows + s->src_row;
+    mxg_copies_add(copies, (mxg_copy){to, from.data + (row * array->cols + piece->src_col) * elem, width, s->rows,
+                                      width, array->cols * elem});
+    to += s->rows * width;
+  }
+}
+
+bool mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
+                       uint64_t slot) {
+  const mxg_array *array = &plan->arrays[piece->src];
+  const mxg_encoding *e = &plan->encodings[array->encoding];
+  if (e->scale == MX_SCALE_NONE) return true;
+  if (e->layout == MX_SWIZZLED) return false;
+  mxg_scale_shape shape = mxg_scale_shape_of(e, array->rows, array->cols);
+  uint64_t to = slot + piece->wire_offset + mxg_wire_of(plan, piece).scale_offset;
+  uint64_t pitch = shape.stored_cols * shape.bytes_each;
+  uint64_t matrix = from.scale + piece->src_matrix * shape.stored_rows * pitch;
+  uint64_t width = block_count(piece->src_col, piece->cols, e->block_cols) * shape.bytes_each;
+  uint64_t column = first_block(piece->src_col, e->block_cols) * shape.bytes_each;
+  begin_memory(copies);
+  for (uint32_t i = 0; i < piece->segments; i++) {
+    const mxg_segment *s = &plan->segments[piece->first_segment + i];
+    uint64_t rows = block_count(s->src_row, s->rows, e->block_rows);
+    mxg_copies_add(copies, (mxg_copy){to, matrix + first_block(s->src_row, e->block_rows) * pitch + column, width, rows,
+                                      width, pitch});
+    to += rows * width;
+  }
+  return true;
+}
+
+bool mxg_copies_are_all(const mxg_plan *plan, const mxg_piece *piece) {
+  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+  const mxg_encoding *e = &plan->encodings[src->encoding];
+  return plan->kernels[piece->kernel].family == MXG_MOVE && e->scale == MX_SCALE_NONE &&
+         plan->encodings[dst->encoding].scale == MX_SCALE_NONE && src->side == MXG_SOURCE && dst->side == MXG_TARGET;
+}
+
+void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
+                         mxg_place to) {
+  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+  uint64_t elem = mxg_elem_bytes(plan->encodings[src->encoding].elem);
+  begin_memory(copies);
+  for (uint32_t i = 0; i < piece->segments; i++) {
+    const mxg_segment *s = &plan->segments[piece->first_segment + i];
+    uint64_t from_row = piece->src_matrix * src->rows + s->src_row, to_row = piece->dst_matrix * dst->rows + s->dst_row;
+    mxg_copies_add(copies, (mxg_copy){to.data + (to_row * dst->cols + piece->dst_col) * elem,
+                                      from.data + (from_row * src->cols + piece->src_col) * elem, piece->cols * elem,
+                                      s->rows, dst->cols * elem, src->cols * elem});
+  }
+}

@@ -1,0 +1,166 @@
+/* gpu_program.c -- see gpu_program.h. */
+#include "gpu_program.h"
+
+#include "error.h"
+#include "memory.h"
+
+#include <string.h>
+
+/* ---- making ---- */
+
+static mxg_gpu_op *push(mxg_gpu_program *program, mxg_gpu_op_kind kind, unsigned stream) {
+  if (program->failed) return NULL;
+  mxg_gpu_op *op = mxg_vector_push((void **)&program->ops, &program->count, &program->capacity, sizeof *op);
+  program->failed = !op;
+  if (!op) return NULL;
+  op->kind = (uint8_t)kind;
+  op->stream = (uint8_t)stream;
+  if (program->stream_count <= stream) program->stream_count = stream + 1;
+  return op;
+}
+
+void mxg_program_copy(mxg_gpu_program *program, unsigned stream, const mxg_copy *copy) {
+  mxg_gpu_op *op = push(program, MXG_OP_COPY, stream);
+  if (op) op->u.copy = *copy;
+}
+
+void mxg_program_fill(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes) {
+  mxg_gpu_op *op = bytes ? push(program, MXG_OP_FILL, stream) : NULL;
+  if (!op) return;
+  op->u.fill.dst = dst;
+  op->u.fill.byte = byte;
+  op->u.fill.bytes = bytes;
+}
+
+mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count) {
+  if (program->failed) return NULL;
+  size_t need = program->entry_count + count;
+  if (need > program->entry_capacity) {
+    size_t room = need + need / 2;
+    mx_entry *entries = need <= UINT32_MAX ? mxg_resize(program->entries, room * sizeof *entries) : NULL;
+    program->failed = !entries;
+    if (!entries) return NULL;
+    program->entries = entries;
+    program->entry_capacity = room;
+  }
+  return program->entries + program->entry_count;
+}
+
+void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kernel, uint32_t count, uint64_t tiles) {
+  mxg_gpu_op *op = count && tiles ? push(program, MXG_OP_LAUNCH, stream) : NULL;
+  if (!op) return;
+  op->index = kernel;
+  op->u.launch.first = (uint32_t)program->entry_count;
+  op->u.launch.count = count;
+  op->u.launch.tiles = tiles;
+  program->entry_count += count;
+}
+
+uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream) {
+  mxg_gpu_op *op = push(program, MXG_OP_RECORD, stream);
+  if (!op) return 0;
+  op->index = program->event_count++;
+  return op->index;
+}
+
+void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event) {
+  mxg_gpu_op *op = push(program, MXG_OP_FOLLOW, stream);
+  if (op) op->index = event;
+}
+
+void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream) {
+  if (before != stream) mxg_program_follow(program, stream, mxg_program_record(program, before));
+}
+
+void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step) {
+  if (program->failed) return;
+  uint32_t *fresh =
+      mxg_vector_push((void **)&program->steps, &program->step_count, &program->step_capacity, sizeof *fresh);
+  program->failed = !fresh;
+  if (!fresh) return;
+  *fresh = step;
+  mxg_gpu_op *op = push(program, MXG_OP_MARK, stream);
+  if (op) op->index = (uint32_t)(program->step_count - 1);
+}
+
+/* ---- running ---- */
+
+static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, const mxg_plan *plan,
+                          mxg_cu_function *const *functions, mxg_error *err) {
+  mxg_cu_stream *stream = program->streams[op->stream];
+  switch ((mxg_gpu_op_kind)op->kind) {
+  case MXG_OP_COPY: {
+    const mxg_copy *c = &op->u.copy;
+    if (c->height == 1) return mxg_gpu_copy(c->dst, c->src, c->width, stream, err);
+    return mxg_gpu_copy_rows(c->dst, c->dst_pitch, c->src, c->src_pitch, c->width, c->height, stream, err);
+  }
+  case MXG_OP_FILL: return mxg_gpu_fill(op->u.fill.dst, op->u.fill.byte, op->u.fill.bytes, stream, err);
+  case MXG_OP_MARK: return mxg_gpu_fill((uint64_t)(uintptr_t)program->done + op->index, 1, 1, stream, err);
+  case MXG_OP_LAUNCH:
+    return mxg_gpu_launch(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
+                          program->table + op->u.launch.first * sizeof(mx_entry), op->u.launch.count, stream, err);
+  case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
+  case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
+  }
+  return MXG_OK;
+}
+
+static mxg_status give_all(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                           mxg_error *err) {
+  for (size_t i = 0; i < program->count; i++) MXG_TRY(give_op(program, &program->ops[i], plan, functions, err));
+  return MXG_OK;
+}
+
+mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                             bool graph, mxg_error *err) {
+  if (program->failed) return mxg_fail_nomem(err);
+  void *done = NULL;
+  if (program->stream_count == 0) program->stream_count = 1;
+  program->events = mxg_alloc(program->event_count * sizeof(mxg_cu_event *));
+  if (!program->events) return mxg_fail_nomem(err);
+  MXG_TRY(mxg_gpu_alloc_pinned(&done, program->step_count, err));
+  program->done = done;
+  memset(done, 0, program->step_count ? program->step_count : 1);
+  for (uint32_t i = 0; i < program->stream_count; i++) MXG_TRY(mxg_stream_create(&program->streams[i], err));
+  for (uint32_t i = 0; i < program->event_count; i++) MXG_TRY(mxg_event_create(&program->events[i], false, err));
+  program->table_bytes = program->entry_count * sizeof(mx_entry);
+  if (program->table_bytes) {
+    MXG_TRY(mxg_gpu_alloc(&program->table, program->table_bytes, err));
+    MXG_TRY(mxg_gpu_copy(program->table, (uint64_t)(uintptr_t)program->entries, program->table_bytes,
+                         program->streams[0], err));
+    MXG_TRY(mxg_stream_wait(program->streams[0], err));
+  }
+  if (!graph || program->count == 0) return MXG_OK;
+  MXG_TRY(mxg_graph_begin(program->streams[0], err));
+  mxg_status status = give_all(program, plan, functions, err);
+  mxg_error ended = {0};
+  mxg_status end = mxg_graph_end(&program->graph, program->streams[0], status == MXG_OK ? err : &ended);
+  return status == MXG_OK ? end : status;
+}
+
+mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                             mxg_error *err) {
+  if (program->graph) return mxg_graph_launch(program->graph, program->streams[0], err);
+  return give_all(program, plan, functions, err);
+}
+
+uint32_t mxg_program_stands_at(const mxg_gpu_program *program) {
+  for (size_t i = 0; program->done && i < program->step_count; i++)
+    if (!program->done[i]) return program->steps[i];
+  return MXG_NONE;
+}
+
+void mxg_program_free(mxg_gpu_program *program, bool lost) {
+  mxg_free(program->ops);
+  mxg_free(program->entries);
+  mxg_free(program->steps);
+  if (!lost) {
+    mxg_graph_free(program->graph);
+    for (uint32_t i = 0; program->events && i < program->event_count; i++) mxg_event_free(program->events[i]);
+    for (uint32_t i = 0; i < program->stream_count; i++) mxg_stream_free(program->streams[i]);
+    mxg_gpu_free(program->table);
+    mxg_gpu_free_pinned((void *)(uintptr_t)program->done);
+  }
+  mxg_free(program->events);
+  *program = (mxg_gpu_program){0};
+}

@@ -1,0 +1,83 @@
+/* gpu_program.h -- what one rank gives its GPU, worked out once: copies, fills and launches on a few streams, in an
+ *order
+ ** that events hold. Starting it is only handing it over, op by op or as one graph. Who decides what is in it:
+ ** transport_copy.c and transport_direct.c. */
+#ifndef MXG_GPU_PROGRAM_H
+#define MXG_GPU_PROGRAM_H
+
+#include "copy_plan.h"
+#include "driver.h"
+
+/* Stream 0 is where a program begins and ends. */
+enum { MXG_STREAMS_MOST = 9 };
+
+typedef enum mxg_gpu_op_kind {
+  MXG_OP_COPY,
+  MXG_OP_FILL,
+  MXG_OP_LAUNCH,
+  MXG_OP_RECORD,
+  MXG_OP_FOLLOW,
+  MXG_OP_MARK
+} mxg_gpu_op_kind;
+
+typedef struct mxg_gpu_op {
+  uint8_t kind; /* mxg_gpu_op_kind */
+  uint8_t stream;
+  uint32_t index; /* LAUNCH: the plan's kernel. RECORD, FOLLOW: the event. MARK: the byte of `done` */
+  union {
+    mxg_copy copy;
+    struct {
+      uint64_t dst, bytes;
+      uint8_t byte;
+    } fill;
+    struct {
+      uint64_t tiles;
+      uint32_t first, count; /* of the table of entries */
+    } launch;
+  } u;
+} mxg_gpu_op;
+
+typedef struct mxg_gpu_program {
+  mxg_gpu_op *ops;
+  size_t count, capacity;
+  mx_entry *entries; /* of all launches; the device's copy is at `table` */
+  size_t entry_count, entry_capacity;
+  uint64_t table, table_bytes;
+  uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
+  size_t step_count, step_capacity;
+  volatile unsigned char *done; /* pinned */
+  uint32_t event_count, stream_count;
+  mxg_cu_event **events;
+  mxg_cu_stream *streams[MXG_STREAMS_MOST];
+  mxg_cu_graph *graph;
+  bool failed; /* out of memory; sticky */
+} mxg_gpu_program;
+
+/* ---- making one; out of memory shows in `failed` ---- */
+
+void mxg_program_copy(mxg_gpu_program *program, unsigned stream, const mxg_copy *copy);
+void mxg_program_fill(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes);
+/* Room for `count` entries, until the next call for more; NULL: no memory. Then: launches them. */
+mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count);
+void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kernel, uint32_t count, uint64_t tiles);
+uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an event */
+void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
+/* `stream` goes on when all that `before` has so far is done. */
+void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream);
+/* What `stream` has so far finishes step `step` of the plan: for saying where a run stands. */
+void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step);
+
+/* ---- running it, on the thread that uses the GPU ---- */
+
+/* Streams, events, tables. `functions`: by kernel of the plan. `graph`: as one launch. */
+mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                             bool graph, mxg_error *err);
+/* Gives all of it to the GPU, and returns at once. */
+mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                             mxg_error *err);
+/* The first step that is not done; MXG_NONE: all are. */
+uint32_t mxg_program_stands_at(const mxg_gpu_program *program);
+/* `lost`: work is still under way and may never end; what would wait for it is left to the process's end. */
+void mxg_program_free(mxg_gpu_program *program, bool lost);
+
+#endif

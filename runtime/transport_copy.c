@@ -1,0 +1,252 @@
+/* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
+**
+** Three things keep the link busy. Copies go to several streams in turn, so that one's end hides behind another's
+*middle.
+** What is converted at a time, a chunk, is far smaller than a bucket, and smaller still towards the end, where nothing
+*is
+** left to hide a conversion behind. And nothing is staged without need: elements that stay as they are go straight to
+** where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
+#include "memory.h"
+#include "transport_gpu.h"
+
+enum {
+  default_streams = 2,
+  default_chunk = 32 << 20,
+  least_chunk = 3 << 20,
+  small_most = 128 << 10,
+  small_share = 256
+};
+
+/* How a part comes to its kernel. */
+typedef enum way {
+  way_wire,   /* all of it through the slot */
+  way_scales, /* elements through the slot, scales read where they lie: they are not in rows there */
+  way_direct  /* read where it lies */
+} way;
+
+/* Parts [first, first + count) are in their slot when event `event` has happened. */
+typedef struct chunk {
+  uint32_t bucket, event;
+  uint32_t first, count;
+  uint64_t slot;
+} chunk;
+
+typedef struct maker {
+  mxg_gpu_rank *rank;
+  mxg_gpu_program *program;
+  const mxg_plan *plan;
+  mxg_parts parts;
+  unsigned char *ways; /* way, one a part */
+  size_t way_count, way_capacity;
+  chunk *chunks;
+  size_t chunk_count, chunk_capacity, chunks_done;
+  mxg_copies copies; /* of the chunk in the making */
+  unsigned streams, turn;
+  uint64_t most, small;       /* bytes of a chunk; of a part that is not worth a copy */
+  uint64_t left, chunk_bytes; /* to receive still; in the chunk in the making */
+  uint32_t chunk_first, bucket;
+  uint64_t slot;
+} maker;
+
+/* ---- copies ---- */
+
+static uint64_t chunk_limit(const maker *m) {
+  uint64_t limit = m->left / 4;
+  if (limit < least_chunk) limit = least_chunk;
+  return limit < m->most ? limit : m->most;
+}
+
+static void end_chunk(maker *m) {
+  uint32_t count = (uint32_t)m->parts.count - m->chunk_first;
+  unsigned stream = 1 + m->turn % m->streams;
+  for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
+  m->turn += m->copies.count != 0;
+  m->program->failed = m->program->failed || m->copies.failed;
+  if (count) {
+    chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
+    m->program->failed = m->program->failed || !c;
+    if (c) *c = (chunk){m->bucket, mxg_program_record(m->program, stream), m->chunk_first, count, m->slot};
+  }
+  m->left -= m->chunk_bytes < m->left ? m->chunk_bytes : m->left;
+  m->copies.count = m->copies.fixed = 0;
+  m->chunk_first = (uint32_t)m->parts.count;
+  m->chunk_bytes = 0;
+}
+
+static void note_way(maker *m, way how) {
+  unsigned char *fresh = mxg_vector_push((void **)&m->ways, &m->way_count, &m->way_capacity, sizeof *fresh);
+  m->program->failed = m->program->failed || !fresh;
+  if (fresh) *fresh = (unsigned char)how;
+}
+
+/* One part: into the chunk, which ends when it is full. */
+static void gather_part(maker *m, uint32_t index) {
+  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+  const mxg_piece *part = &m->parts.pieces[index];
+  mxg_place from = m->rank->team->places[part->src];
+  way how = way_wire;
+  if (part->wire_bytes <= m->small) {
+    how = way_direct;
+  } else {
+    mxg_copies_data(&m->copies, &lent, part, from, m->slot);
+    if (!mxg_copies_scales(&m->copies, &lent, part, from, m->slot)) how = way_scales;
+  }
+  note_way(m, how);
+  m->chunk_bytes += part->wire_bytes;
+}
+
+/* A piece that needs no kernel: rows, a chunk's worth on a stream at a time. */
+static void gather_straight(maker *m, const mxg_piece *piece) {
+  mxg_parts rows = {0};
+  mxg_piece whole = *piece;
+  whole.wire_bytes = 0;
+  (void)mxg_parts_add(&rows, m->plan, &whole, m->most);
+  m->program->failed = m->program->failed || rows.failed;
+  mxg_plan lent = mxg_parts_plan(&rows, m->plan);
+  const mxg_place *places = m->rank->team->places;
+  for (size_t i = 0; i < rows.count && !m->program->failed; i++) {
+    mxg_copies_straight(&m->copies, &lent, &rows.pieces[i], places[piece->src], places[piece->dst]);
+    m->chunk_bytes += piece->wire_bytes * rows.pieces[i].rows / piece->rows;
+    if (m->chunk_bytes >= m->most) end_chunk(m);
+  }
+  mxg_parts_free(&rows);
+}
+
+static void gather(maker *m, const mxg_step *step) {
+  if (m->bucket != step->bucket) end_chunk(m);
+  m->bucket = step->bucket;
+  m->slot = mxg_rank_slot(m->rank, step->slot);
+  for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
+    const mxg_piece *piece = &m->plan->pieces[i];
+    if (m->rank->team->kept[piece->dst]) continue;
+    if (mxg_copies_are_all(m->plan, piece)) {
+      gather_straight(m, piece);
+      continue;
+    }
+    uint64_t limit = chunk_limit(m);
+    uint32_t first = (uint32_t)m->parts.count, count = mxg_parts_add(&m->parts, m->plan, piece, limit);
+    if (m->parts.failed) m->program->failed = true;
+    for (uint32_t k = 0; k < count && !m->program->failed; k++) {
+      /* The chunk ends before a part that comes after it: its parts are all that there are so far. */
+      uint32_t all = (uint32_t)m->parts.count;
+      m->parts.count = first + k + 1;
+      gather_part(m, first + k);
+      if (m->chunk_bytes >= chunk_limit(m)) end_chunk(m);
+      m->parts.count = all;
+    }
+  }
+}
+
+/* ---- converts ---- */
+
+/* Elements from the slot, scales from the peer: entries that read the source, their elements moved. */
+static void convert_scales(maker *m, const mxg_plan *lent, uint32_t first, uint32_t count, uint64_t slot) {
+  size_t segments = 0;
+  for (uint32_t i = first; i < first + count; i++) segments += lent->pieces[i].segments;
+  mx_entry *entry = mxg_program_entries(m->program, segments);
+  if (!entry) return;
+  uint64_t tiles = 0;
+  uint32_t made = mxg_launch_entries(entry, &tiles, lent, first, count, m->rank->team->places, slot, true);
+  for (uint32_t i = first; i < first + count; i++) {
+    const mxg_piece *p = &lent->pieces[i];
+    uint64_t elem = mxg_elem_bytes(lent->encodings[lent->arrays[p->src].encoding].elem);
+    uint64_t at = slot + p->wire_offset;
+    for (uint32_t k = 0; k < p->segments; k++, entry++) {
+      entry->src_ld = p->cols;
+      entry->src = at - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
+      at += (uint64_t)entry->rows * p->cols * elem;
+    }
+  }
+  mxg_program_launch(m->program, 0, lent->pieces[first].kernel_direct, made, tiles);
+}
+
+static void convert_chunk(maker *m, const chunk *c) {
+  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+  mxg_program_follow(m->program, 0, c->event);
+  for (uint32_t i = c->first, next; i < c->first + c->count; i = next) {
+    const mxg_piece *p = &lent.pieces[i];
+    bool direct = m->ways[i] != way_wire;
+    for (next = i + 1; next < c->first + c->count && m->ways[next] == m->ways[i]; next++) {
+      const mxg_piece *q = &lent.pieces[next];
+      if (direct ? q->kernel_direct != p->kernel_direct : q->kernel != p->kernel) break;
+    }
+    if (m->ways[i] == way_scales)
+      convert_scales(m, &lent, i, next - i, c->slot);
+    else
+      mxg_rank_convert(m->rank, 0, &lent, i, next - i, c->slot, direct);
+  }
+}
+
+/* Pieces at home and from scratch; one launch for those side by side. */
+static void convert_local(maker *m, const mxg_step *step) {
+  for (uint32_t i = step->first, next; i < step->first + step->count; i = next) {
+    next = i + 1;
+    if (m->rank->team->kept[m->plan->pieces[i].dst]) continue;
+    while (next < step->first + step->count && !m->rank->team->kept[m->plan->pieces[next].dst]) next++;
+    mxg_rank_convert(m->rank, 0, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
+  }
+}
+
+static void convert(maker *m, const mxg_step *step) {
+  if (m->plan->pieces[step->first].wire_bytes == 0) {
+    convert_local(m, step);
+    return;
+  }
+  if (m->bucket == step->bucket) end_chunk(m);
+  for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
+    convert_chunk(m, &m->chunks[m->chunks_done]);
+}
+
+/* ---- the program ---- */
+
+/* The streams of copies go on when all that stream 0 has so far is done. */
+static void order_copies(maker *m) {
+  uint32_t event = mxg_program_record(m->program, 0);
+  for (unsigned s = 1; s <= m->streams; s++) mxg_program_follow(m->program, s, event);
+}
+
+static void make(maker *m) {
+  const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
+  const uint32_t end = rank->first_step + rank->steps;
+  m->left = rank->received_bytes;
+  if (rank->received_bytes) order_copies(m);
+  for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
+    const mxg_step *step = &m->plan->steps[s];
+    switch ((mxg_step_kind)step->kind) {
+    case MXG_STEP_FILL: mxg_rank_fill(m->rank, 0, step); break;
+    case MXG_STEP_GATHER: gather(m, step); break;
+    case MXG_STEP_WAIT: break; /* chunk by chunk, in the converts */
+    case MXG_STEP_CONVERT: convert(m, step); break;
+    case MXG_STEP_RELEASE:
+      end_chunk(m);
+      if (rank->received_bytes) order_copies(m);
+      mxg_program_mark(m->program, 0, s);
+      break;
+    }
+  }
+  end_chunk(m);
+  if (rank->received_bytes)
+    for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
+}
+
+static void build(mxg_gpu_rank *r) {
+  const mxg_exec_options *options = &r->team->view->options;
+  maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
+  m.streams = options->copy_streams ? options->copy_streams : default_streams;
+  if (m.streams > MXG_STREAMS_MOST - 1) m.streams = MXG_STREAMS_MOST - 1;
+  m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
+  m.small = m.most / small_share;
+  if (m.small > small_most) m.small = small_most;
+  make(&m);
+  mxg_parts_free(&m.parts);
+  mxg_copies_free(&m.copies);
+  mxg_free(m.ways);
+  mxg_free(m.chunks);
+}
+
+static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {
+  return mxg_team_open(state, view, "copy", build, true, err);
+}
+
+const mxg_transport_table mxg_transport_copy = {"copy",         copy_open,        mxg_team_bind,        mxg_team_run,
+                                                mxg_team_close, mxg_team_measure, mxg_team_device_bytes};
