@@ -1,7 +1,8 @@
-/* cmd_bench.c -- `mxgen bench kernels`: generated kernels on this machine's GPU, checked and timed. */
-#include "error.h"
+/* cmd_bench.c -- `mxgen bench`: generated kernels on this machine's GPU, checked and timed. Schedules: bench_recipe.c.
+ */
 #include "bench_kernels.h"
 #include "command.h"
+#include "error.h"
 #include "print.h"
 #include "progress.h"
 
@@ -67,10 +68,7 @@ static void tell(void *user, const char *what, unsigned done, unsigned all) {
 }
 
 static mxg_status run(const mxg_args *args, mxg_error *err) {
-  if (strcmp(args->operands[0], "kernels") != 0) {
-    mxg_fail(err, MXG_ERR_USAGE, 903, "mxgen bench knows 'kernels', not '%.100s'", args->operands[0]);
-    return MXG_ERR_USAGE;
-  }
+  if (strcmp(args->operands[0], "kernels") != 0) return mxg_bench_recipe(args, err);
   mxg_bench_options options = {.device = (int)args->device,
                                .only = args->only,
                                .quick = args->quick,
@@ -103,18 +101,35 @@ static const mxg_option options[] = {
      "threads of a block, in place of the chosen number"},
     {"tile-units", 0, MXG_OPTION_COUNT, offsetof(mxg_args, tile_units), offsetof(mxg_args, has_tile_units), "N",
      "units of a tile, in place of the chosen number"},
+    {"transport", 0, MXG_OPTION_TEXT, offsetof(mxg_args, transport), 0, "NAME", "copy, direct or all; default: all"},
+    {"repeats", 0, MXG_OPTION_COUNT, offsetof(mxg_args, repeats), offsetof(mxg_args, has_repeats), "N",
+     "runs that are timed; default: 20"},
+    {"chunk", 0, MXG_OPTION_COUNT, offsetof(mxg_args, chunk), offsetof(mxg_args, has_chunk), "BYTES",
+     "copy: bytes copied before they are converted"},
+    {"streams", 0, MXG_OPTION_COUNT, offsetof(mxg_args, streams), offsetof(mxg_args, has_streams), "N",
+     "copy: copies under way at a time"},
+    {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
+    {"no-check", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_check), 0, NULL, "do not compare targets with the host's"},
+    MXG_OPTION_SETS,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END};
 
 const mxg_verb mxg_verb_bench = {
     .name = "bench",
-    .operands = "kernels",
-    .summary = "check and time generated kernels on this GPU",
-    .text = "Compiles kernels of every family for this machine's GPU, compares what they write with the host's\n"
-            "conversion byte for byte, and times them beside a device-to-device copy of as many bytes.\n"
-            "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
-            "  mxgen bench kernels\n"
-            "  mxgen bench kernels --only dequantize --quick",
+    .operands = "(kernels | RECIPE | BUNDLE)",
+    .summary = "check and time kernels, or a schedule, on GPUs",
+    .text =
+        "kernels: compiles kernels of every family for this machine's GPU, compares what they write with the host's\n"
+        "conversion byte for byte, and times them beside a device-to-device copy of as many bytes.\n"
+        "RECIPE or BUNDLE: random shards in the GPUs' memory, ranks on the GPUs in turn; runs the schedule, compares "
+        "the\n"
+        "targets with the host transport's byte for byte, and times it beside the floor: the bytes that a rank "
+        "receives\n"
+        "at the rate at which copy engines pull while all GPUs do.\n"
+        "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
+        "  mxgen bench kernels\n"
+        "  mxgen bench kernels --only dequantize --quick\n"
+        "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy",
     .options = options,
     .least = 1,
     .most = 1,

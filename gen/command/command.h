@@ -20,12 +20,13 @@ typedef struct mxg_list {
 
 /* Every option of every verb; a verb's table says which it takes. */
 typedef struct mxg_args {
-  bool help, json, full, source_only, keep_all, checksums, all_ranks, quick;
+  bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
-  const char *target_ranks, *only, *embed;
+  const char *target_ranks, *only, *embed, *transport;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
-  uint64_t random, rank, threads, device, tile_units;
+  bool has_repeats, has_chunk, has_streams;
+  uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams;
   const char *const *operands;
   int operand_count;
 } mxg_args;
@@ -70,6 +71,9 @@ MXG_VERB(show);
 MXG_VERB(bench);
 MXG_VERB(doctor);
 #undef MXG_VERB
+
+/* bench_recipe.c: `mxgen bench RECIPE`. */
+mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err);
 
 /* The exit code of the command for a failure: 0 ok, 1 input is wrong, 2 usage, 3 environment, 4 compile, 5 wrong
  * result, 6 timeout or lost rank. */

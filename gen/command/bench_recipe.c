@@ -1,0 +1,124 @@
+/* bench_recipe.c -- `mxgen bench RECIPE`: a schedule on this machine's GPUs, checked and timed. */
+#include "bench_gather.h"
+#include "driver.h"
+#include "progress.h"
+#include "recipe_args.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const mxg_column columns[] = {{"transport", "transport", false},
+                                     {"median us", "median_us", true},
+                                     {"least", "least_us", true},
+                                     {"most", "most_us", true},
+                                     {"of floor", "of_floor", true},
+                                     {"GB/s", "gb_s", true},
+                                     {"start us", "start_us", true},
+                                     {"device memory", "device_bytes", true},
+                                     {"checked", "checked_bytes", true},
+                                     {"wrong", "wrong_bytes", true},
+                                     {NULL, NULL, false}};
+
+static void add_line(mxg_grid *grid, const mxg_gather_bench *bench, const mxg_gather_line *line) {
+  mxg_grid_puts(grid, line->transport);
+  mxg_grid_format(grid, "%.1f", line->median * 1e6);
+  mxg_grid_format(grid, "%.1f", line->least * 1e6);
+  mxg_grid_format(grid, "%.1f", line->most * 1e6);
+  mxg_grid_format(grid, "%.3f", bench->floor > 0 ? line->median / bench->floor : 0);
+  mxg_grid_format(grid, "%.1f", line->median > 0 ? (double)bench->received / line->median * 1e-9 : 0);
+  mxg_grid_format(grid, "%.1f", line->start * 1e6);
+  mxg_grid_size(grid, line->device_bytes);
+  mxg_grid_size(grid, line->checked);
+  mxg_grid_count(grid, line->wrong);
+}
+
+static void print(const mxg_gather_bench *bench, bool json, mxg_text *text) {
+  mxg_grid grid;
+  mxg_grid_begin(&grid, columns);
+  for (unsigned i = 0; i < bench->line_count; i++) add_line(&grid, bench, &bench->lines[i]);
+  if (json) {
+    mxg_text_puts(text, "{\n  \"device\": ");
+    mxg_text_json(text, bench->device);
+    mxg_text_format(text,
+                    ",\n  \"ranks\": %u,\n  \"gpus\": %u,\n  \"received_bytes\": %llu,\n  \"source_bytes\": %llu,\n"
+                    "  \"target_bytes\": %llu,\n  \"pull_gb_s\": %.2f,\n  \"floor_us\": %.2f",
+                    bench->ranks, bench->gpus, (unsigned long long)bench->received,
+                    (unsigned long long)bench->source_bytes, (unsigned long long)bench->target_bytes,
+                    bench->pull_rate * 1e-9, bench->floor * 1e6);
+    mxg_text_puts(text, ",\n  \"lines\": ");
+    mxg_grid_json(&grid, text);
+    mxg_text_puts(text, "\n}\n");
+  } else {
+    mxg_text_format(text, "%u ranks on %u of %s; a rank receives up to ", bench->ranks, bench->gpus, bench->device);
+    mxg_text_size(text, bench->received);
+    mxg_text_format(text, "\nfloor %.1f us: those bytes at %.1f GB/s, the copy engines' rate while all GPUs pull\n\n",
+                    bench->floor * 1e6, bench->pull_rate * 1e-9);
+    mxg_grid_print(&grid, text, "");
+    mxg_text_puts(
+        text, "\nmedian, least, most: of the slowest rank, all beginning together, other data in the L2. start: the "
+              "host's time. wrong:\nbytes of poisoned targets that are not the host transport's.\n");
+  }
+  mxg_grid_free(&grid);
+}
+
+static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_error *err) {
+  bool all = !args->transport || !strcmp(args->transport, "all");
+  mxg_gather_bench bench = {.bundle = bundle,
+                            .copy = all || !strcmp(args->transport, "copy"),
+                            .direct = all || !strcmp(args->transport, "direct"),
+                            .no_check = args->no_check,
+                            .no_graph = args->no_graph,
+                            .repeats = (unsigned)args->repeats,
+                            .copy_streams = (unsigned)args->streams,
+                            .chunk_bytes = args->chunk};
+  if (!bench.copy && !bench.direct)
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct and all", args->transport);
+  MXG_TRY(mxg_gather_bench_run(&bench, err));
+  mxg_text text = {0};
+  print(&bench, args->json, &text);
+  uint64_t wrong = 0;
+  for (unsigned i = 0; i < bench.line_count; i++) wrong += bench.lines[i].wrong;
+  MXG_TRY(mxg_out(&text, err));
+  if (wrong)
+    return mxg_fail(err, MXG_ERR_WRONG, 831, "%llu bytes are not what the host transport makes of the same shards",
+                    (unsigned long long)wrong);
+  return MXG_OK;
+}
+
+/* Kernels for the GPUs that are here, each architecture once. */
+static mxg_status find_archs(char names[][16], const char **archs, unsigned most, mxg_error *err) {
+  int gpus = 0;
+  unsigned count = 0;
+  MXG_TRY(mxg_gpu_count(&gpus, err));
+  for (int i = 0; i < gpus && count < most; i++) {
+    mxg_gpu_info info;
+    bool known = false;
+    MXG_TRY(mxg_gpu_ask(&info, i, err));
+    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
+    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
+    if (!known) archs[count] = names[count], count++;
+  }
+  archs[count] = NULL;
+  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
+}
+
+mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err) {
+  enum { most_archs = 4 };
+  char names[most_archs + 1][16];
+  const char *archs[most_archs + 1];
+  mxg_bundle *bundle = NULL;
+  mxg_options options = MXG_OPTIONS_INIT;
+  options.sets = args->sets.items;
+  options.archs = archs;
+  if (mxg_args_is_bundle(args->operands[0])) {
+    if (args->sets.count)
+      return mxg_fail(err, MXG_ERR_USAGE, 904, "--set goes with a recipe; a bundle is made already");
+    MXG_TRY(mxg_bundle_load(&bundle, args->operands[0], err));
+  } else {
+    MXG_TRY(find_archs(names, archs, most_archs, err));
+    MXG_TRY(mxg_generate(&bundle, args->operands[0], &options, err));
+  }
+  mxg_status status = measure(args, bundle, err);
+  mxg_bundle_free(bundle);
+  return status;
+}
