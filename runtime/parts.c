@@ -54,7 +54,7 @@ static void cut(mxg_parts *parts, const mxg_plan *plan, const mxg_piece *piece, 
 /* Gives parts their places in the piece's region; false where they do not fit. */
 static bool place(mxg_parts *parts, size_t first, const mxg_plan *plan, const mxg_piece *piece) {
   mxg_plan lent = mxg_parts_plan(parts, plan);
-  uint64_t at = piece->wire_offset, end = at + (piece->wire_bytes + 255) / 256 * 256;
+  uint64_t at = piece->wire_offset, end = at + piece->wire_bytes;
   for (size_t i = first; i < parts->count; i++) {
     mxg_piece *part = &parts->pieces[i];
     part->wire_bytes = mxg_wire_of(&lent, part).bytes;

@@ -177,24 +177,23 @@ static void convert_chunk(maker *m, const chunk *c) {
   }
 }
 
-/* Pieces at home and from scratch; one launch for those side by side. */
-static void convert_local(maker *m, const mxg_step *step) {
-  for (uint32_t i = step->first, next; i < step->first + step->count; i = next) {
-    next = i + 1;
-    if (m->rank->team->kept[m->plan->pieces[i].dst]) continue;
-    while (next < step->first + step->count && !m->rank->team->kept[m->plan->pieces[next].dst]) next++;
-    mxg_rank_convert(m->rank, 0, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
-  }
-}
-
+/* Pieces of the step that are at home or scratch, one launch for those side by side; for the first that is not, all of
+** its bucket's chunks. */
 static void convert(maker *m, const mxg_step *step) {
-  if (m->plan->pieces[step->first].wire_bytes == 0) {
-    convert_local(m, step);
-    return;
+  const mxg_piece *pieces = m->plan->pieces;
+  const bool *kept = m->rank->team->kept;
+  const uint32_t end = step->first + step->count;
+  for (uint32_t i = step->first, next; i < end; i = next) {
+    next = i + 1;
+    if (pieces[i].wire_bytes) {
+      if (m->bucket == step->bucket) end_chunk(m);
+      for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
+        convert_chunk(m, &m->chunks[m->chunks_done]);
+    } else if (!kept[pieces[i].dst]) {
+      while (next < end && !pieces[next].wire_bytes && !kept[pieces[next].dst]) next++;
+      mxg_rank_convert(m->rank, 0, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
+    }
   }
-  if (m->bucket == step->bucket) end_chunk(m);
-  for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
-    convert_chunk(m, &m->chunks[m->chunks_done]);
 }
 
 /* ---- the program ---- */
@@ -229,7 +228,7 @@ static void make(maker *m) {
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
 }
 
-static void build(mxg_gpu_rank *r) {
+void mxg_copy_build(mxg_gpu_rank *r) {
   const mxg_exec_options *options = &r->team->view->options;
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
   m.streams = options->copy_streams ? options->copy_streams : default_streams;
@@ -245,7 +244,7 @@ static void build(mxg_gpu_rank *r) {
 }
 
 static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {
-  return mxg_team_open(state, view, "copy", build, true, err);
+  return mxg_team_open(state, view, "copy", mxg_copy_build, true, err);
 }
 
 const mxg_transport_table mxg_transport_copy = {"copy",         copy_open,        mxg_team_bind,        mxg_team_run,

@@ -94,7 +94,7 @@ static void convert_batch(batch *b) {
   mxg_free(b->taken);
 }
 
-static void build(mxg_gpu_rank *r) {
+void mxg_direct_build(mxg_gpu_rank *r) {
   const mxg_plan *plan = r->team->view->plan;
   const mxg_rank *rank = &plan->ranks[r->rank];
   batch b = {.rank = r, .plan = plan};
@@ -123,7 +123,7 @@ static void build(mxg_gpu_rank *r) {
 }
 
 static mxg_status direct_open(void **state, const mxg_exec_view *view, mxg_error *err) {
-  return mxg_team_open(state, view, "direct", build, false, err);
+  return mxg_team_open(state, view, "direct", mxg_direct_build, false, err);
 }
 
 const mxg_transport_table mxg_transport_direct = {"direct",       direct_open,      mxg_team_bind,        mxg_team_run,

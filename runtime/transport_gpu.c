@@ -217,75 +217,12 @@ mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
   return check_memory(team, a, "scales", place->scale, scale == MX_SCALE_E8M0 ? 1 : 4, err);
 }
 
-/* ---- for programs ---- */
-
-uint64_t mxg_rank_slot(const mxg_gpu_rank *rank, uint32_t slot) {
-  return slot < rank->team->view->plan->slots ? rank->slots[slot].memory - rank->slots[slot].begin : 0;
-}
-
-void mxg_rank_fill(mxg_gpu_rank *rank, unsigned stream, const mxg_step *step) {
-  const mxg_plan *plan = rank->team->view->plan;
-  for (uint32_t i = step->first; i < step->first + step->count; i++) {
-    const mxg_fill *fill = &plan->fills[i];
-    const mxg_place *place = &rank->team->places[fill->array];
-    if (fill->kind == MXG_FILL_DATA)
-      mxg_program_fill(&rank->program, stream, place->data + fill->offset, 0, fill->bytes);
-    else if (fill->kind == MXG_FILL_CELL)
-      mxg_program_fill(&rank->program, stream, place->scale, 0, fill->bytes);
-    else /* the whole plane: what pieces write there comes after */
-      mxg_program_fill(&rank->program, stream, place->scale, 0,
-                       mxg_array_scale_bytes(plan, &plan->arrays[fill->array]));
-  }
-}
-
-void mxg_rank_convert(mxg_gpu_rank *rank, unsigned stream, const mxg_plan *plan, uint32_t first, uint32_t count,
-                      uint64_t slot, bool direct) {
-  size_t segments = 0;
-  for (uint32_t i = first; i < first + count; i++) segments += plan->pieces[i].segments;
-  if (segments == 0) return;
-  mx_entry *entries = mxg_program_entries(&rank->program, segments);
-  if (!entries) return;
-  uint64_t tiles = 0;
-  uint32_t made = mxg_launch_entries(entries, &tiles, plan, first, count, rank->team->places, slot, direct);
-  const mxg_piece *p = &plan->pieces[first];
-  mxg_program_launch(&rank->program, stream, direct ? p->kernel_direct : p->kernel, made, tiles);
-}
-
 /* ---- slots ---- */
-
-static void widen(mxg_gpu_slot *slot, uint64_t begin, uint64_t bytes) {
-  if (bytes == 0) return;
-  if (slot->begin == slot->end) *slot = (mxg_gpu_slot){0, begin, begin};
-  if (slot->begin > begin) slot->begin = begin;
-  if (slot->end < begin + bytes) slot->end = begin + bytes;
-}
-
-static void widen_scratch(mxg_gpu_rank *r, const mxg_step *step, uint32_t array) {
-  const mxg_plan *plan = r->team->view->plan;
-  const mxg_array *a = &plan->arrays[array];
-  if (a->side == MXG_SCRATCH) widen(&r->slots[step->slot], a->offset, mxg_scratch_bytes(plan, a));
-}
-
-static void measure_slots(mxg_gpu_rank *r) {
-  const mxg_plan *plan = r->team->view->plan;
-  const mxg_rank *rank = &plan->ranks[r->rank];
-  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
-    const mxg_step *step = &plan->steps[s];
-    if (step->kind == MXG_STEP_WAIT || step->kind == MXG_STEP_RELEASE) continue;
-    for (uint32_t i = step->first; i < step->first + step->count; i++) {
-      const mxg_piece *p = &plan->pieces[i];
-      if (step->kind == MXG_STEP_FILL) widen_scratch(r, step, plan->fills[i].array);
-      if (step->kind == MXG_STEP_CONVERT) widen_scratch(r, step, p->dst);
-      if (step->kind == MXG_STEP_GATHER && r->team->stages && !mxg_copies_are_all(plan, p))
-        widen(&r->slots[step->slot], p->wire_offset, (p->wire_bytes + 255) / 256 * 256);
-    }
-  }
-}
 
 static mxg_status take_slots(mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = r->team->view->plan;
   uint64_t need = 0, have = 0;
-  measure_slots(r);
+  mxg_rank_measure_slots(r);
   for (uint32_t i = 0; i < plan->slots; i++) need += r->slots[i].end - r->slots[i].begin;
   MXG_TRY(mxg_gpu_free_bytes(&have, err));
   if (need > have)
@@ -297,22 +234,6 @@ static mxg_status take_slots(mxg_gpu_rank *r, mxg_error *err) {
   }
   r->device_bytes = need;
   return MXG_OK;
-}
-
-/* A scratch array lies in its bucket's slot, in all of its steps. */
-static void place_scratch(mxg_gpu_rank *r) {
-  const mxg_plan *plan = r->team->view->plan;
-  const mxg_rank *rank = &plan->ranks[r->rank];
-  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
-    const mxg_step *step = &plan->steps[s];
-    if (step->kind != MXG_STEP_CONVERT) continue;
-    for (uint32_t i = step->first; i < step->first + step->count; i++) {
-      const mxg_array *a = &plan->arrays[plan->pieces[i].dst];
-      if (a->side != MXG_SCRATCH) continue;
-      uint64_t at = mxg_rank_slot(r, step->slot) + a->offset;
-      r->team->places[plan->pieces[i].dst] = (mxg_place){at, at + mxg_scratch_cell(plan, a)};
-    }
-  }
 }
 
 /* ---- one thread a rank ---- */
@@ -386,7 +307,7 @@ static mxg_status prepare(crew *c, mxg_gpu_rank *r, mxg_error *err) {
   mxg_gpu_team *team = c->team;
   drop_program(r);
   MXG_TRY(take_slots(r, err));
-  place_scratch(r);
+  mxg_rank_place_scratch(r);
   team->build(r);
   MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !team->view->options.no_graph, err));
   r->device_bytes += r->program.table_bytes;

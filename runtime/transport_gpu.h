@@ -55,7 +55,11 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
 void mxg_team_close(void *state);
 
-/* ---- for filling programs ---- */
+/* ---- for filling programs: gpu_rank.c ---- */
+
+/* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get their places. */
+void mxg_rank_measure_slots(mxg_gpu_rank *rank);
+void mxg_rank_place_scratch(mxg_gpu_rank *rank);
 
 /* Byte `offset` of slot `slot`. */
 uint64_t mxg_rank_slot(const mxg_gpu_rank *rank, uint32_t slot);
@@ -64,6 +68,10 @@ void mxg_rank_fill(mxg_gpu_rank *rank, unsigned stream, const mxg_step *step);
 /* Pieces of `plan` (the view's, or one with pieces of its own), all of one kernel, as one launch. */
 void mxg_rank_convert(mxg_gpu_rank *rank, unsigned stream, const mxg_plan *plan, uint32_t first, uint32_t count,
                       uint64_t slot, bool direct);
+
+/* The builds of the transports. */
+void mxg_copy_build(mxg_gpu_rank *rank);
+void mxg_direct_build(mxg_gpu_rank *rank);
 
 /* Pieces cut by rows, for programs that work in smaller units than the plan's. */
 typedef struct mxg_parts {

@@ -116,7 +116,7 @@ static const mxg_option options[] = {
 
 const mxg_verb mxg_verb_bench = {
     .name = "bench",
-    .operands = "(kernels | RECIPE | BUNDLE)",
+    .operands = "(kernels | RECIPE)",
     .summary = "check and time kernels, or a schedule, on GPUs",
     .text =
         "kernels: compiles kernels of every family for this machine's GPU, compares what they write with the host's\n"

@@ -1,0 +1,490 @@
+/* The programs of transports copy and direct, carried out here instead of on GPUs: copies are memory copies, launches
+ *the
+ ** host's conversion, and streams run in turns that events alone limit, from "copies as early as they may" to "as late
+ *as
+ ** they may". Whatever the turns, targets are the host transport's, bit for bit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bundle.h"
+#include "model.h"
+#include "plan_build.h"
+#include "plan_check.h"
+#include "plan_samples.h"
+#include "transport_gpu.h"
+
+static uint32_t random_state;
+static uint32_t random_below(uint32_t n) {
+  random_state = random_state * 1664525u + 1013904223u;
+  return (uint32_t)(((uint64_t)random_state * n) >> 32);
+}
+
+/* ---- memory ---- */
+
+typedef struct stored {
+  unsigned char *data, *scale;
+  uint64_t data_bytes, scale_bytes;
+} stored;
+
+/* As GPUs give it, or exactly as large as it must be, so that a sanitizer sees its ends. */
+static unsigned char *new_bytes(uint64_t bytes, bool aligned) {
+  unsigned char *p = aligned ? aligned_alloc(256, (size_t)(bytes / 256 + 1) * 256) : malloc(bytes ? (size_t)bytes : 1);
+  assert_non_null(p);
+  return p;
+}
+
+static stored *new_arrays(const mxg_plan *plan, bool aligned) {
+  stored *all = calloc(plan->array_count, sizeof *all);
+  assert_non_null(all);
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side == MXG_SCRATCH) continue;
+    all[i].data_bytes = mxg_array_data_bytes(plan, a);
+    all[i].scale_bytes = mxg_array_scale_bytes(plan, a);
+    all[i].data = new_bytes(all[i].data_bytes, aligned);
+    if (all[i].scale_bytes) all[i].scale = new_bytes(all[i].scale_bytes, aligned);
+  }
+  return all;
+}
+
+static void free_arrays(const mxg_plan *plan, stored *all) {
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    free(all[i].data);
+    free(all[i].scale);
+  }
+  free(all);
+}
+
+static void fill_sources(const mxg_plan *plan, stored *all) {
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    bool fp32 = plan->encodings[plan->arrays[i].encoding].scale == MX_SCALE_FP32;
+    if (plan->arrays[i].side != MXG_SOURCE) continue;
+    for (uint64_t b = 0; b < all[i].data_bytes; b++) all[i].data[b] = (unsigned char)random_below(0xc0);
+    for (uint64_t b = 0; b < all[i].scale_bytes; b++)
+      all[i].scale[b] = (unsigned char)(fp32 ? (b % 4 == 3 ? 0x3e : random_below(256)) : 100 + random_below(60));
+  }
+}
+
+static void poison_targets(const mxg_plan *plan, stored *all) {
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    if (plan->arrays[i].side != MXG_TARGET) continue;
+    memset(all[i].data, 0xa5, (size_t)all[i].data_bytes);
+    if (all[i].scale) memset(all[i].scale, 0xa5, (size_t)all[i].scale_bytes);
+  }
+}
+
+/* ---- what must come out ---- */
+
+static void run_host(const mxg_bundle *bundle, const mxg_plan *plan, stored *all) {
+  mxg_error err = {0};
+  mxg_exec *exec = NULL;
+  assert_int_equal(mxg_exec_create(&exec, bundle, NULL, &err), MXG_OK);
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side == MXG_SCRATCH) continue;
+    if (mxg_exec_bind(exec, a->rank, (mxg_side)a->side, plan->strings + a->name, all[i].data, all[i].data_bytes,
+                      all[i].scale, all[i].scale_bytes, &err))
+      fail_msg("%s", err.text);
+  }
+  if (mxg_exec_run(exec, &err)) fail_msg("%s", err.text);
+  mxg_exec_free(exec);
+}
+
+/* ---- carrying out a program ---- */
+
+enum { copies_first, converts_first, by_chance, manners };
+
+typedef struct machine {
+  const mxg_plan *plan;
+  const mxg_gpu_program *program;
+  size_t at[MXG_STREAMS_MOST]; /* the next op of each stream, or count */
+  bool *recorded;
+  bool aligned;
+} machine;
+
+static size_t next_of(const mxg_gpu_program *p, unsigned stream, size_t from) {
+  while (from < p->count && p->ops[from].stream != stream) from++;
+  return from;
+}
+
+/* A kernel reads and writes `vec` elements at a time, up to 16 bytes of them at once. */
+static void check_side(const mxg_kernel *k, uint64_t base, uint64_t ld, uint32_t row, uint32_t col, uint32_t rows,
+                       unsigned elem) {
+  uint64_t size = mxg_elem_bytes(elem), wide = k->vec * size < 16 ? k->vec * size : 16;
+  assert_int_equal((base + (row * ld + col) * size) % wide, 0);
+  if (rows > 1) assert_int_equal(ld * size % wide, 0);
+}
+
+static void launch(const machine *m, const mxg_gpu_op *op) {
+  const mxg_kernel *k = &m->plan->kernels[op->index];
+  const mx_entry *entries = &m->program->entries[op->u.launch.first];
+  uint64_t tiles = 0;
+  assert_true(op->u.launch.first + op->u.launch.count <= m->program->entry_count);
+  for (uint32_t i = 0; i < op->u.launch.count; i++) {
+    const mx_entry *e = &entries[i];
+    assert_int_equal(e->first_tile, tiles);
+    tiles += mxg_kernel_tiles(k, e->rows, e->cols);
+    if (k->cols) assert_int_equal(k->cols, e->cols);
+    if (!m->aligned) continue;
+    check_side(k, e->src, e->src_ld, e->src_row, e->src_col, e->rows, k->src.elem);
+    check_side(k, e->dst, e->dst_ld, e->dst_row, e->dst_col, e->rows, k->dst.elem);
+  }
+  assert_int_equal(op->u.launch.tiles, tiles);
+  mxg_convert_entries(k, entries, op->u.launch.count);
+}
+
+static void carry_out(machine *m, const mxg_gpu_op *op) {
+  switch ((mxg_gpu_op_kind)op->kind) {
+  case MXG_OP_COPY: {
+    const mxg_copy *c = &op->u.copy;
+    for (uint64_t i = 0; i < c->height; i++)
+      memcpy((void *)(uintptr_t)(c->dst + i * c->dst_pitch), (void *)(uintptr_t)(c->src + i * c->src_pitch),
+             (size_t)c->width);
+    break;
+  }
+  case MXG_OP_FILL: memset((void *)(uintptr_t)op->u.fill.dst, op->u.fill.byte, (size_t)op->u.fill.bytes); break;
+  case MXG_OP_LAUNCH: launch(m, op); break;
+  case MXG_OP_RECORD: m->recorded[op->index] = true; break;
+  case MXG_OP_FOLLOW:
+  case MXG_OP_MARK: break;
+  }
+}
+
+static bool may_run(const machine *m, unsigned stream) {
+  size_t at = m->at[stream];
+  if (at >= m->program->count) return false;
+  const mxg_gpu_op *op = &m->program->ops[at];
+  return op->kind != MXG_OP_FOLLOW || m->recorded[op->index];
+}
+
+static int choose(const machine *m, int manner) {
+  int can[MXG_STREAMS_MOST], count = 0;
+  for (unsigned s = 0; s < m->program->stream_count; s++)
+    if (may_run(m, s)) can[count++] = (int)s;
+  if (count == 0) return -1;
+  if (manner == converts_first) return can[0];
+  if (manner == copies_first) return can[count - 1];
+  return can[random_below((uint32_t)count)];
+}
+
+/* A driver waits for what was recorded before the wait was given to it. */
+static void check_events(const mxg_gpu_program *p) {
+  bool *known = calloc(p->event_count + 1, sizeof *known);
+  assert_non_null(known);
+  for (size_t i = 0; i < p->count; i++) {
+    const mxg_gpu_op *op = &p->ops[i];
+    if (op->kind == MXG_OP_FOLLOW) assert_true(known[op->index]);
+    if (op->kind != MXG_OP_RECORD) continue;
+    assert_false(known[op->index]);
+    known[op->index] = true;
+  }
+  free(known);
+}
+
+/* Capture needs it, and so does a wait for stream 0: it ends after all other streams. Every last op of a stream is a
+** record that stream 0 follows. */
+static void check_end(const mxg_gpu_program *p) {
+  for (unsigned s = 1; s < p->stream_count; s++) {
+    const mxg_gpu_op *last = NULL;
+    for (size_t i = 0; i < p->count; i++)
+      if (p->ops[i].stream == s) last = &p->ops[i];
+    if (!last) continue;
+    assert_int_equal(last->kind, MXG_OP_RECORD);
+    bool followed = false;
+    for (size_t i = 0; i < p->count; i++)
+      followed |= p->ops[i].stream == 0 && p->ops[i].kind == MXG_OP_FOLLOW && p->ops[i].index == last->index;
+    assert_true(followed);
+  }
+}
+
+static void run_program(const mxg_plan *plan, const mxg_gpu_program *program, int manner, bool aligned) {
+  machine m = {.plan = plan, .program = program, .aligned = aligned};
+  m.recorded = calloc(program->event_count + 1, sizeof *m.recorded);
+  assert_non_null(m.recorded);
+  assert_true(program->stream_count <= MXG_STREAMS_MOST);
+  check_events(program);
+  check_end(program);
+  for (unsigned s = 0; s < program->stream_count; s++) m.at[s] = next_of(program, s, 0);
+  for (int s; (s = choose(&m, manner)) >= 0;) {
+    carry_out(&m, &program->ops[m.at[s]]);
+    m.at[s] = next_of(program, (unsigned)s, m.at[s] + 1);
+  }
+  for (unsigned s = 0; s < program->stream_count; s++) assert_int_equal(m.at[s], program->count);
+  free(m.recorded);
+}
+
+/* ---- one plan, one transport ---- */
+
+typedef struct trial {
+  bool copy;
+  uint64_t chunk;
+  unsigned streams;
+} trial;
+
+static const trial trials[] = {{true, 0, 0}, {true, 1, 1}, {true, 700, 2}, {true, 4096, 3}, {false, 0, 0}};
+enum { trial_count = sizeof trials / sizeof *trials };
+
+static void run_rank(mxg_gpu_rank *r, const trial *t, int manner, bool aligned) {
+  const mxg_plan *plan = r->team->view->plan;
+  uint64_t staging = 0;
+  r->slots = calloc(plan->slots + 1, sizeof *r->slots);
+  assert_non_null(r->slots);
+  mxg_rank_measure_slots(r);
+  for (uint32_t i = 0; i < plan->slots; i++) {
+    uint64_t bytes = r->slots[i].end - r->slots[i].begin;
+    unsigned char *memory = new_bytes(bytes, aligned);
+    memset(memory, 0xee, (size_t)bytes);
+    r->slots[i].memory = (uint64_t)(uintptr_t)memory;
+    staging += bytes;
+  }
+  assert_true(staging <= plan->ranks[r->rank].staging_bytes);
+  mxg_rank_place_scratch(r);
+  if (t->copy)
+    mxg_copy_build(r);
+  else
+    mxg_direct_build(r);
+  assert_false(r->program.failed);
+  run_program(plan, &r->program, manner, aligned);
+  run_program(plan, &r->program, by_chance, aligned); /* a second start finds what the first has left */
+  mxg_free(r->program.ops);
+  mxg_free(r->program.entries);
+  mxg_free(r->program.steps);
+  for (uint32_t i = 0; i < plan->slots; i++) free((void *)(uintptr_t)r->slots[i].memory);
+  free(r->slots);
+}
+
+static void run_trial(const mxg_bundle *bundle, const stored *all, const trial *t, int manner, bool aligned) {
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  mxg_exec_view view = {.bundle = bundle, .plan = plan};
+  mxg_gpu_team team = {.view = &view, .stages = t->copy};
+  view.options.chunk_bytes = t->chunk;
+  view.options.copy_streams = t->streams;
+  team.places = calloc(plan->array_count, sizeof *team.places);
+  team.kept = calloc(plan->array_count, sizeof *team.kept);
+  assert_true(team.places && team.kept);
+  for (uint32_t i = 0; i < plan->array_count; i++)
+    team.places[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].data, (uint64_t)(uintptr_t)all[i].scale};
+  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
+    mxg_gpu_rank r = {.team = &team, .rank = rank};
+    run_rank(&r, t, manner, aligned);
+  }
+  free(team.places);
+  free(team.kept);
+}
+
+static void compare(const char *name, const mxg_plan *plan, const stored *all, const stored *want, const trial *t) {
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    const mxg_array *a = &plan->arrays[i];
+    if (a->side != MXG_TARGET) continue;
+    if (memcmp(all[i].data, want[i].data, (size_t)all[i].data_bytes) ||
+        (all[i].scale && memcmp(all[i].scale, want[i].scale, (size_t)all[i].scale_bytes)))
+      fail_msg("%s, %s with chunks of %llu: \"%s\" of rank %u is wrong", name, t->copy ? "copy" : "direct",
+               (unsigned long long)t->chunk, plan->strings + a->name, a->rank);
+  }
+}
+
+static void try_plan(const char *name, const mxg_bundle *bundle, bool aligned) {
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  stored *all = new_arrays(plan, aligned), *want = new_arrays(plan, aligned);
+  fill_sources(plan, all);
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    if (plan->arrays[i].side != MXG_SOURCE) continue;
+    memcpy(want[i].data, all[i].data, (size_t)all[i].data_bytes);
+    if (all[i].scale) memcpy(want[i].scale, all[i].scale, (size_t)all[i].scale_bytes);
+  }
+  run_host(bundle, plan, want);
+  for (int t = 0; t < trial_count; t++)
+    for (int manner = 0; manner < manners; manner++) {
+      poison_targets(plan, all);
+      run_trial(bundle, all, &trials[t], manner, aligned);
+      compare(name, plan, all, want, &trials[t]);
+    }
+  free_arrays(plan, all);
+  free_arrays(plan, want);
+}
+
+static mxg_bundle *bundle_of(const mxg_plan *plan) {
+  static const unsigned char sources[32] = {7};
+  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker"};
+  mxg_bundle *bundle = NULL;
+  mxg_error err = {0};
+  if (mxg_bundle_make(&bundle, &parts, &err)) fail_msg("%s", err.text);
+  return bundle;
+}
+
+/* Swizzled scales of a matrix that is cut by columns, and two kernels of one bucket, one of which writes where a fill
+*has
+** been. */
+static fixture *cut_swizzled(void) {
+  fixture *f = fixture_begin(2, 1);
+  mxg_encoding fp8 = fixture_mxfp8(MX_E4M3, 1, 32, MX_SWIZZLED);
+  uint32_t a = fixture_array(f, 0, MXG_SOURCE, "w", fp8, 1, 140, 192);
+  uint32_t x = fixture_array(f, 1, MXG_TARGET, "x", fixture_plain(MX_BF16), 1, 140, 128);
+  uint32_t y = fixture_array(f, 1, MXG_TARGET, "y", fp8, 1, 70, 64);
+  fixture_rows(f, 0, a, 0, 64, x, 0, 0, 140, 128);
+  fixture_rows(f, 0, a, 70, 96, y, 0, 0, 70, 64);
+  fixture_padding(f, 0, y, 70);
+  fixture_end(f);
+  return f;
+}
+
+static void every_sample(void **state) {
+  (void)state;
+  fixture *cut = cut_swizzled();
+  mxg_bundle *cut_bundle = bundle_of(&cut->plan);
+  try_plan("cut_swizzled", cut_bundle, false);
+  mxg_bundle_free(cut_bundle);
+  free(cut);
+  for (int i = 0; i < plan_sample_count; i++) {
+    fixture *f = plan_samples[i].make();
+    mxg_bundle *bundle = bundle_of(&f->plan);
+    random_state = 77 + (uint32_t)i;
+    try_plan(plan_samples[i].name, bundle, false);
+    mxg_bundle_free(bundle);
+    free(f);
+  }
+}
+
+/* ---- recipes ---- */
+
+typedef struct planned {
+  mxg_arena arena;
+  mxg_bundle *bundle;
+} planned;
+
+static planned plan_recipe(const char *path) {
+  planned made = {0};
+  mxg_error err = {0};
+  mxg_files files = {0};
+  mxg_recipe_options options = {0};
+  const mxg_model *model = NULL;
+  const mxg_plan *plan = NULL;
+  if (mxg_model_build(&model, &files, path, &options, &made.arena, &err) ||
+      mxg_plan_build(&plan, model, &made.arena, &err))
+    fail_msg("%s: %s", path, err.text);
+  made.bundle = bundle_of(plan);
+  return made;
+}
+
+static void tiny_recipes(void **state) {
+  (void)state;
+  static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua"};
+  for (int i = 0; i < 2; i++) {
+    planned made = plan_recipe(paths[i]);
+    random_state = 99 + (uint32_t)i;
+    try_plan(paths[i], made.bundle, true);
+    mxg_bundle_free(made.bundle);
+    mxg_arena_free(&made.arena);
+  }
+}
+
+/* The program of a rank for arrays that lie side by side from an address on; nothing is carried out. */
+static mxg_gpu_program plan_only(const mxg_bundle *bundle, bool copy) {
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  mxg_exec_view view = {.bundle = bundle, .plan = plan};
+  mxg_gpu_team team = {.view = &view, .stages = copy};
+  mxg_gpu_rank r = {.team = &team};
+  uint64_t at = (uint64_t)1 << 40;
+  team.places = calloc(plan->array_count, sizeof *team.places);
+  team.kept = calloc(plan->array_count, sizeof *team.kept);
+  r.slots = calloc(plan->slots + 1, sizeof *r.slots);
+  assert_true(team.places && team.kept && r.slots);
+  for (uint32_t i = 0; i < plan->array_count; i++) {
+    team.places[i] = (mxg_place){at, at + mxg_array_data_bytes(plan, &plan->arrays[i])};
+    at += (uint64_t)1 << 32;
+  }
+  mxg_rank_measure_slots(&r);
+  for (uint32_t i = 0; i < plan->slots; i++) r.slots[i].memory = at += (uint64_t)1 << 32;
+  if (copy)
+    mxg_copy_build(&r);
+  else
+    mxg_direct_build(&r);
+  assert_false(r.program.failed);
+  free(team.places);
+  free(team.kept);
+  free(r.slots);
+  return r.program;
+}
+
+static void forget(mxg_gpu_program *program) {
+  mxg_free(program->ops);
+  mxg_free(program->entries);
+  mxg_free(program->steps);
+}
+
+/* What a start costs is how many ops there are; what a copy costs is that it is one of few. */
+static void few_ops(void **state) {
+  (void)state;
+  planned made = plan_recipe(MXG_ROOT "/recipes/llama3_8b_tp2.lua");
+  const mxg_plan *plan = mxg_bundle_plan(made.bundle);
+  for (int copy = 0; copy < 2; copy++) {
+    mxg_gpu_program program = plan_only(made.bundle, copy);
+    uint64_t bytes = 0;
+    unsigned copies = 0, launches = 0;
+    for (size_t i = 0; i < program.count; i++) {
+      const mxg_gpu_op *op = &program.ops[i];
+      copies += op->kind == MXG_OP_COPY;
+      launches += op->kind == MXG_OP_LAUNCH;
+      if (op->kind == MXG_OP_COPY) bytes += op->u.copy.width * op->u.copy.height;
+    }
+    if (copy) {
+      /* All but what is too small for a copy: norms. */
+      assert_true(bytes <= plan->ranks[0].received_bytes && bytes > plan->ranks[0].received_bytes * 99 / 100);
+      assert_true(copies <= 30 * 16 + 48);
+      assert_true(launches <= 30 * 8 + 48);
+    } else {
+      assert_int_equal(copies, 0);
+      assert_true(launches <= 8 * 8);
+    }
+    forget(&program);
+  }
+  mxg_bundle_free(made.bundle);
+  mxg_arena_free(&made.arena);
+}
+
+/* ---- copies that are one ---- */
+
+static mxg_copies add_all(const mxg_copy *some, size_t count) {
+  mxg_copies copies = {0};
+  for (size_t i = 0; i < count; i++) mxg_copies_add(&copies, some[i]);
+  assert_false(copies.failed);
+  return copies;
+}
+
+static void joined(void **state) {
+  (void)state;
+  const mxg_copy rows[] = {{1000, 5000, 10, 1, 0, 0}, {1010, 5010, 10, 1, 0, 0}, {1020, 5020, 20, 1, 0, 0}};
+  mxg_copies copies = add_all(rows, 3);
+  assert_int_equal(copies.count, 1);
+  assert_int_equal(copies.items[0].width, 40);
+  mxg_copies_free(&copies);
+
+  const mxg_copy groups[] = {{0, 100, 8, 1, 0, 0}, {8, 132, 8, 1, 0, 0}, {16, 164, 8, 1, 0, 0}, {24, 200, 8, 1, 0, 0}};
+  copies = add_all(groups, 4);
+  assert_int_equal(copies.count, 2);
+  assert_int_equal(copies.items[0].height, 3);
+  assert_int_equal(copies.items[0].src_pitch, 32);
+  assert_int_equal(copies.items[0].dst_pitch, 8);
+  mxg_copies_free(&copies);
+
+  const mxg_copy cut[] = {{0, 100, 8, 4, 8, 32}, {32, 228, 8, 2, 8, 32}, {48, 292, 8, 2, 8, 64}};
+  copies = add_all(cut, 3);
+  assert_int_equal(copies.count, 2);
+  assert_int_equal(copies.items[0].height, 6);
+  mxg_copies_free(&copies);
+
+  const mxg_copy back[] = {{0, 100, 8, 1, 0, 0}, {8, 92, 8, 1, 0, 0}}; /* no pitch goes backwards */
+  copies = add_all(back, 2);
+  assert_int_equal(copies.count, 2);
+  mxg_copies_free(&copies);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined), cmocka_unit_test(every_sample),
+                                     cmocka_unit_test(tiny_recipes), cmocka_unit_test(few_ops)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
