@@ -1,11 +1,11 @@
 /* bench_gather.c -- see bench_gather.h. */
 #include "bench_gather.h"
 
-#include "../../runtime/bundle.h"
-#include "../../runtime/driver.h"
-#include "../../runtime/error.h"
-#include "../../runtime/launch.h"
-#include "../../runtime/memory.h"
+#include "bundle.h"
+#include "driver.h"
+#include "error.h"
+#include "launch.h"
+#include "memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

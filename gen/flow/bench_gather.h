@@ -4,7 +4,7 @@
 #ifndef MXG_BENCH_GATHER_H
 #define MXG_BENCH_GATHER_H
 
-#include "../../runtime/mxrt.h"
+#include "mxrt.h"
 
 enum { MXG_GATHER_LINES = 4 };
 
