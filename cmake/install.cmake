@@ -51,6 +51,28 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/mxgen-config-vers
 install(FILES ${PROJECT_BINARY_DIR}/package/mxgen-config.cmake ${PROJECT_BINARY_DIR}/package/mxgen-config-version.cmake
   cmake/mxgen-recipe.cmake DESTINATION ${mxg_package})
 
+# The manual and the completion: the command prints them from its own tables.
+set(mxg_manual ${PROJECT_BINARY_DIR}/manual)
+file(MAKE_DIRECTORY ${mxg_manual})
+set(mxg_headers ${PROJECT_SOURCE_DIR}/runtime/mxrt.h ${PROJECT_SOURCE_DIR}/gen/mxgen.h)
+set(mxg_pages "")
+function(mxg_page file)
+  add_custom_command(OUTPUT ${mxg_manual}/${file}
+    COMMAND sh -c "\"$0\" help \"$@\" >${file}.part && mv ${file}.part ${file}" $<TARGET_FILE:mxgen> ${ARGN}
+    WORKING_DIRECTORY ${mxg_manual} DEPENDS mxgen ${mxg_headers} COMMENT "Printing ${file}" VERBATIM)
+  set(mxg_pages ${mxg_pages} ${mxg_manual}/${file} PARENT_SCOPE)
+endfunction()
+mxg_page(mxgen.1 --roff mxgen)
+mxg_page(mxgen-recipe.5 --roff mxgen-recipe)
+mxg_page(libmxgen.3 --roff libmxgen ${mxg_headers})
+mxg_page(mxgen.bash --completion bash)
+add_custom_target(mxg_manual ALL DEPENDS ${mxg_pages})
+foreach(page mxgen.1 mxgen-recipe.5 libmxgen.3)
+  string(REGEX REPLACE ".*\\." "" section ${page})
+  install(FILES ${mxg_manual}/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
+install(FILES ${mxg_manual}/mxgen.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME mxgen)
+
 # Relative to the file itself, so that an installed tree can be moved.
 file(RELATIVE_PATH mxg_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 foreach(name mxrt mxgen)

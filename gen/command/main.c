@@ -1,12 +1,13 @@
 /* main.c -- the mxgen command: finds the verb, runs it, shows a failure, gives the exit code. Owns standard streams and
 ** signals; everything else is in cmd_<verb>.c and below. */
+#include "manual.h"
 #include "memory.h"
-#include "temporary.h"
 #include "nearest.h"
-#include "temp.h"
 #include "options.h"
 #include "print.h"
 #include "progress.h"
+#include "temp.h"
+#include "temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,6 +83,10 @@ static mxg_status fail_verb(const char *word, mxg_error *err) {
 
 static mxg_status print_help(const char *name, mxg_error *err) {
   mxg_text text = {0};
+  if (name && !strcmp(name, "recipe")) {
+    mxg_manual_recipe(false, &text);
+    return mxg_out(&text, err);
+  }
   if (name) {
     const mxg_verb *verb = find_verb(name);
     if (!verb) return fail_verb(name, err);
@@ -99,7 +104,7 @@ static mxg_status print_help(const char *name, mxg_error *err) {
     mxg_text_format(&text, "  %-31s %s\n", head, (*v)->summary);
   }
   mxg_text_puts(&text,
-                "  help [VERB]                     this text, or the options of a verb\n"
+                "  help [VERB | recipe]            this text, the options of a verb, or what a recipe may say\n"
                 "\nexit codes: 0 ok, 1 input is wrong, 2 usage, 3 environment, 4 compile, 5 wrong result, 6 timeout "
                 "or lost rank\n");
   return mxg_out(&text, err);
@@ -172,6 +177,18 @@ static mxg_status run(int argc, char **argv, const mxg_verb **chosen, mxg_error 
   }
   if (!strcmp(word, "--version") || !strcmp(word, "-V")) return print_version(err);
   if (!strcmp(word, "help")) {
+    if (argc > 3 && !strcmp(argv[2], "--roff")) { /* the build makes the manual with it */
+      mxg_text text = {0};
+      mxg_status status = mxg_manual_page(argv[3], (const char *const *)argv + 4, &text, err);
+      if (status == MXG_OK) return mxg_out(&text, err);
+      mxg_text_free(&text);
+      return status;
+    }
+    if (argc == 4 && !strcmp(argv[2], "--completion") && !strcmp(argv[3], "bash")) {
+      mxg_text text = {0};
+      mxg_manual_completion(&text);
+      return mxg_out(&text, err);
+    }
     if (argc > 3) return mxg_fail(err, MXG_ERR_USAGE, 903, "mxgen help takes one verb");
     return print_help(argc > 2 ? argv[2] : NULL, err);
   }

@@ -111,6 +111,12 @@ same_checksum "$work/by_hand/jit" "$work/build_time/tiny_dense.lua"
   $(pkg-config --libs lua5.4 libxxhash) -pthread -ldl -lm || fail "static libraries"
 (unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static" "$work/build_time/tiny_dense.lua" && exit "$failures") || fail "static"
 
+# The manual and the completion.
+for page in man1/mxgen.1 man5/mxgen-recipe.5 man3/libmxgen.3; do
+  [ -s "$prefix/share/man/$page" ] || fail "no $page"
+done
+[ -s "$prefix/share/bash-completion/completions/mxgen" ] || fail "no completion"
+
 # An installed tree may be moved.
 mv "$prefix" "$work/moved" && prefix=$work/moved
 rm -rf "$work/build_time/build" && make_example build_time -DARCHS=NONE

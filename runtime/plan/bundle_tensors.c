@@ -16,18 +16,19 @@ uint32_t mxg_bundle_tensors(const mxg_bundle *bundle) {
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err) {
   if (!out || !bundle) return mxg_fail(err, MXG_ERR_USAGE, 700, "mxg_bundle_tensor: out or bundle is NULL");
   if (out->size < sizeof out->size || out->size > sizeof *out)
-    return mxg_fail(err, MXG_ERR_USAGE, 700, "mxg_tensor_info.size is %zu: set it to sizeof(mxg_tensor_info)", out->size);
+    return mxg_fail(err, MXG_ERR_USAGE, 700, "mxg_tensor_info.size is %zu: set it to sizeof(mxg_tensor_info)",
+                    out->size);
   uint32_t count = mxg_bundle_tensors(bundle);
   if (index >= count)
     return mxg_fail(err, MXG_ERR_USAGE, 700, "there is no tensor %u: the bundle has %u", index, count);
   const mxg_plan *plan = mxg_bundle_plan(bundle);
   const mxg_array *array = &plan->arrays[index];
   mxg_tensor_info tensor = {.size = out->size,
-                       .side = (mxg_side)array->side,
-                       .rank = array->rank,
-                       .name = plan->strings + array->name,
-                       .data_bytes = mxg_array_data_bytes(plan, array),
-                       .scale_bytes = mxg_array_scale_bytes(plan, array)};
+                            .side = (mxg_side)array->side,
+                            .rank = array->rank,
+                            .name = plan->strings + array->name,
+                            .data_bytes = mxg_array_data_bytes(plan, array),
+                            .scale_bytes = mxg_array_scale_bytes(plan, array)};
   memcpy(out, &tensor, out->size);
   return MXG_OK;
 }
