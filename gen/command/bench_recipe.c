@@ -70,7 +70,8 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
                             .no_graph = args->no_graph,
                             .repeats = (unsigned)args->repeats,
                             .copy_streams = (unsigned)args->streams,
-                            .chunk_bytes = args->chunk};
+                            .chunk_bytes = args->chunk,
+                            .timeout_ms = (unsigned)args->timeout};
   if (!bench.copy && !bench.direct)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct and all", args->transport);
   MXG_TRY(mxg_gather_bench_run(&bench, err));

@@ -108,6 +108,8 @@ static const mxg_option options[] = {
      "copy: bytes copied before they are converted"},
     {"streams", 0, MXG_OPTION_COUNT, offsetof(mxg_args, streams), offsetof(mxg_args, has_streams), "N",
      "copy: copies under way at a time"},
+    {"timeout", 0, MXG_OPTION_COUNT, offsetof(mxg_args, timeout), offsetof(mxg_args, has_timeout), "MS",
+     "how long a run may take; default: 60000"},
     {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
     {"no-check", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_check), 0, NULL, "do not compare targets with the host's"},
     MXG_OPTION_SETS,

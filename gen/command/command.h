@@ -25,8 +25,8 @@ typedef struct mxg_args {
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
   const char *target_ranks, *only, *embed, *transport;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
-  bool has_repeats, has_chunk, has_streams;
-  uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams;
+  bool has_repeats, has_chunk, has_streams, has_timeout;
+  uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams, timeout;
   const char *const *operands;
   int operand_count;
 } mxg_args;

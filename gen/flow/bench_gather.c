@@ -342,6 +342,7 @@ static mxg_status bench_transport(bench *b, mxg_transport transport, const char 
   options.no_graph = b->ask->no_graph;
   options.chunk_bytes = b->ask->chunk_bytes;
   options.copy_streams = b->ask->copy_streams;
+  options.timeout_ms = b->ask->timeout_ms;
   options.record = show;
   mxg_exec *exec = NULL;
   MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, &options, err));
@@ -408,6 +409,6 @@ static void end(bench *b) {
 mxg_status mxg_gather_bench_run(mxg_gather_bench *ask, mxg_error *err) {
   bench b = {.ask = ask, .plan = mxg_bundle_plan(ask->bundle)};
   mxg_status status = run(&b, err);
-  end(&b);
+  if (status != MXG_ERR_TIMEOUT) end(&b); /* otherwise the GPU still has it, and giving it back would wait */
   return status;
 }

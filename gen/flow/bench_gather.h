@@ -20,7 +20,7 @@ typedef struct mxg_gather_bench {
   const mxg_bundle *bundle;
   bool copy, direct; /* which transports */
   bool no_check, no_graph;
-  unsigned repeats, copy_streams; /* 0: the library's choice */
+  unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;
   /* results */
   char device[128];

@@ -96,7 +96,7 @@ void mxg_team_close(void *state) {
       for (uint32_t k = 0; r->modules && k < team->view->plan->kernel_count && !r->lost; k++)
         mxg_module_free(r->modules[k]);
     }
-    mxg_gpu_close(r->gpu);
+    if (!r->lost) mxg_gpu_close(r->gpu); /* the driver would wait for what is under way */
     mxg_free(r->modules);
     mxg_free(r->functions);
     mxg_free(r->slots);

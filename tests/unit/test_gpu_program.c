@@ -317,8 +317,8 @@ static mxg_bundle *bundle_of(const mxg_plan *plan) {
 }
 
 /* Swizzled scales of a matrix that is cut by columns, and two kernels of one bucket, one of which writes where a fill
-*has
-** been. */
+ *has
+ ** been. */
 static fixture *cut_swizzled(void) {
   fixture *f = fixture_begin(2, 1);
   mxg_encoding fp8 = fixture_mxfp8(MX_E4M3, 1, 32, MX_SWIZZLED);
@@ -446,6 +446,80 @@ static void few_ops(void **state) {
   mxg_arena_free(&made.arena);
 }
 
+/* ---- when things are not there ---- */
+
+static long allocations_left;
+
+static void *failing(void *old, size_t bytes) {
+  if (bytes == 0) {
+    free(old);
+    return NULL;
+  }
+  return --allocations_left < 0 ? NULL : realloc(old, bytes);
+}
+
+static void no_memory(void **state) {
+  (void)state;
+  fixture *f = sample_grouped();
+  mxg_bundle *bundle = bundle_of(&f->plan);
+  mxg_exec_view view = {.bundle = bundle, .plan = mxg_bundle_plan(bundle)};
+  mxg_gpu_team team = {.view = &view};
+  view.options.chunk_bytes = 300;
+  team.places = calloc(view.plan->array_count, sizeof *team.places);
+  team.kept = calloc(view.plan->array_count, sizeof *team.kept);
+  mxg_memory_fn usual = mxg_memory_hook;
+  for (int copy = 0; copy < 2; copy++) {
+    bool failed = true;
+    for (long most = 0; failed; most++) {
+      mxg_gpu_slot slots[3] = {{0}};
+      mxg_gpu_rank r = {.team = &team, .rank = 1, .slots = slots};
+      team.stages = copy;
+      assert_true(most < 10000);
+      allocations_left = most;
+      mxg_memory_hook = failing;
+      if (copy)
+        mxg_copy_build(&r);
+      else
+        mxg_direct_build(&r);
+      mxg_memory_hook = usual;
+      failed = r.program.failed;
+      if (most == 0) assert_true(failed);
+      forget(&r.program);
+    }
+  }
+  free(team.places);
+  free(team.kept);
+  mxg_bundle_free(bundle);
+  free(f);
+}
+
+/* Here or there: with GPUs an executor, without them an error that says so, and never one without the other. */
+static void no_gpu(void **state) {
+  (void)state;
+  fixture *f = sample_grouped();
+  mxg_bundle *bundle = bundle_of(&f->plan); /* without kernels */
+  static const mxg_transport transports[] = {MXG_COPY, MXG_DIRECT};
+  for (int i = 0; i < 2; i++) {
+    mxg_exec_options options = MXG_EXEC_INIT;
+    mxg_error err = {0};
+    mxg_exec *exec = NULL;
+    options.transport = transports[i];
+    mxg_status status = mxg_exec_create(&exec, bundle, &options, &err);
+    assert_true(status == MXG_ERR_ENVIRONMENT || (status == MXG_ERR_UNSUPPORTED && err.code == 647));
+    assert_null(exec);
+    assert_true(*err.text != 0);
+  }
+  mxg_exec *host = NULL;
+  double seconds = 0;
+  mxg_error err = {0};
+  assert_int_equal(mxg_exec_create(&host, bundle, NULL, &err), MXG_OK);
+  assert_int_equal(mxg_exec_measure(host, 1, &seconds, NULL, &err), MXG_ERR_UNSUPPORTED);
+  assert_int_equal(mxg_exec_device_bytes(host, 0), 0);
+  mxg_exec_free(host);
+  mxg_bundle_free(bundle);
+  free(f);
+}
+
 /* ---- copies that are one ---- */
 
 static mxg_copies add_all(const mxg_copy *some, size_t count) {
@@ -484,7 +558,8 @@ static void joined(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(joined), cmocka_unit_test(every_sample),
-                                     cmocka_unit_test(tiny_recipes), cmocka_unit_test(few_ops)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),       cmocka_unit_test(every_sample),
+                                     cmocka_unit_test(tiny_recipes), cmocka_unit_test(few_ops),
+                                     cmocka_unit_test(no_memory),    cmocka_unit_test(no_gpu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# transports.sh -- every transport with a device against the host's, bit for bit, on this machine's GPUs: `mxgen bench` checks what
+# poisoned targets hold after single runs and after timed ones. Exit 77 where there is no GPU.
+#
+#   tests/gpu/transports.sh MXGEN SOURCE_FOLDER
+set -u
+mxgen=$1 root=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# expect CODE WORDS ARGUMENTS...: what mxgen does with the arguments.
+expect() {
+  local code=$1 words=$2
+  shift 2
+  "$mxgen" "$@" >"$work/out" 2>"$work/err"
+  local got=$?
+  if [ "$got" != "$code" ] || ! grep -q -- "$words" "$work/out" "$work/err"; then
+    echo "FAILED (exit $got, not $code; or not: $words): mxgen $*"
+    cat "$work/out" "$work/err"
+    failed=1
+  fi
+}
+
+"$mxgen" bench "$root/recipes/tiny_dense.lua" --repeats 1 >"$work/out" 2>"$work/err"
+if [ $? = 3 ]; then
+  cat "$work/err"
+  exit 77
+fi
+
+for recipe in tiny_dense tiny_moe; do
+  for chunk in 1 3000 65536 0; do
+    for streams in 1 2 5; do
+      expect 0 "floor" bench "$root/recipes/$recipe.lua" --repeats 100 --chunk $chunk --streams $streams
+    done
+    expect 0 "floor" bench "$root/recipes/$recipe.lua" --repeats 10 --chunk $chunk --no-graph
+  done
+done
+expect 0 "floor" bench "$root/tests/bench/recipes/one_row.lua" --repeats 10
+expect 0 "floor" bench "$root/tests/bench/recipes/one_col.lua" --repeats 10 --chunk 1000000
+expect 0 "floor" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --repeats 3
+
+# A deadline that no run of this size keeps: one error with rank and step, the recorder's lines, and no hang.
+expect 6 "step" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=8 --no-check --repeats 400 --timeout 1
+exit $failed
