@@ -1,4 +1,4 @@
-/* bench_kernels.c -- see bench_kernels.h. Owns the list of works, how they are fed and timed, and what they are
+/* bench_kernels.c -- see bench_kernels.h. Owns how works are fed and timed, and what they are
  *compared
  ** with. Kernels come from emit.c and compile.c, the GPU is driver.c's.
  **
@@ -6,64 +6,17 @@
  ** compared with it. Each timed launch goes to another set of buffers, so that inputs do not sit in the L2. */
 #include "bench_kernels.h"
 
+#include "bench_works.h"
+#include "compile.h"
 #include "driver.h"
 #include "error.h"
 #include "launch.h"
 #include "parallel.h"
-#include "compile.h"
-#include "kernel_shape.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-/* ---- works ------------------------------------------------------------------------------------------------------- */
-
-#define MXFP8(e, l, br, bc) \
-  { .elem = e, .scale = MX_SCALE_E8M0, .layout = l, .rule = MX_RCEIL, .block_rows = br, .block_cols = bc }
-
-static const mxg_encoding bf16 = {.elem = MX_BF16}, fp16 = {.elem = MX_FP16}, fp32 = {.elem = MX_FP32};
-static const mxg_encoding row_e4m3 = MXFP8(MX_E4M3, MX_COMPACT, 1, 32), row_e5m2 = MXFP8(MX_E5M2, MX_COMPACT, 1, 32);
-static const mxg_encoding row_swizzled = MXFP8(MX_E4M3, MX_SWIZZLED, 1, 32);
-static const mxg_encoding column_e4m3 = MXFP8(MX_E4M3, MX_COMPACT, 32, 1);
-static const mxg_encoding column_e5m2 = MXFP8(MX_E5M2, MX_COMPACT, 32, 1);
-static const mxg_encoding square = MXFP8(MX_E4M3, MX_COMPACT, 32, 32);
-static const mxg_encoding block = {.elem = MX_E4M3, .scale = MX_SCALE_FP32, .block_rows = 128, .block_cols = 128};
-
-typedef struct work {
-  const char *name;
-  mxg_family family;
-  const mxg_encoding *src, *dst;
-  double small, large, experts; /* targets; experts 0: not run over them */
-  bool open;                    /* columns are read at run time */
-} work;
-
-static const work works[] = {
-    {"dequantize e4m3 to bf16", MXG_DEQUANTIZE, &row_e4m3, &bf16, 0.95, 0.97, 0.92, false},
-    {"dequantize e5m2 to bf16", MXG_DEQUANTIZE, &row_e5m2, &bf16, 0.95, 0.97, 0, false},
-    {"dequantize, swizzled scales", MXG_DEQUANTIZE, &row_swizzled, &bf16, 0.95, 0.97, 0, false},
-    {"dequantize, columns open", MXG_DEQUANTIZE, &row_e4m3, &bf16, 0, 0, 0, true},
-    {"dequantize columnwise to bf16", MXG_DEQUANTIZE, &column_e4m3, &bf16, 0.95, 0.97, 0, false},
-    {"dequantize 32x32 to bf16", MXG_DEQUANTIZE, &square, &bf16, 0.95, 0.97, 0, false},
-    {"dequantize fp8 128x128 to bf16", MXG_DEQUANTIZE, &block, &bf16, 0.95, 0.97, 0, false},
-    {"dequantize e4m3 to fp16", MXG_DEQUANTIZE, &row_e4m3, &fp16, 0.95, 0.97, 0, false},
-    {"dequantize e4m3 to fp32", MXG_DEQUANTIZE, &row_e4m3, &fp32, 0.95, 0.97, 0, false},
-    {"quantize rowwise e4m3", MXG_QUANTIZE_ROWWISE, &bf16, &row_e4m3, 0.95, 0.97, 0.92, false},
-    {"quantize rowwise e5m2", MXG_QUANTIZE_ROWWISE, &bf16, &row_e5m2, 0.95, 0.97, 0, false},
-    {"quantize rowwise, swizzled", MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0.95, 0.97, 0, false},
-    {"quantize rowwise, columns open", MXG_QUANTIZE_ROWWISE, &bf16, &row_e4m3, 0, 0, 0, true},
-    {"quantize rowwise from fp16", MXG_QUANTIZE_ROWWISE, &fp16, &row_e4m3, 0.95, 0.97, 0, false},
-    {"quantize rowwise from fp32", MXG_QUANTIZE_ROWWISE, &fp32, &row_e4m3, 0.95, 0.97, 0, false},
-    {"quantize columnwise e4m3", MXG_QUANTIZE_COLUMNWISE, &bf16, &column_e4m3, 0.95, 0.97, 0, false},
-    {"quantize columnwise e5m2", MXG_QUANTIZE_COLUMNWISE, &bf16, &column_e5m2, 0.95, 0.97, 0, false},
-    {"quantize 32x32", MXG_QUANTIZE_SQUARE, &bf16, &square, 0.92, 0.95, 0, false},
-    {"quantize fp8 128x128", MXG_QUANTIZE_SQUARE, &bf16, &block, 0.92, 0.95, 0, false},
-    {"requantize rowwise to columnwise", MXG_QUANTIZE_COLUMNWISE, &row_e4m3, &column_e4m3, 0.88, 0.92, 0, false},
-    {"requantize rowwise to fp8 128x128", MXG_QUANTIZE_SQUARE, &row_e4m3, &block, 0.88, 0.92, 0, false},
-    {"move, scales to swizzled", MXG_MOVE, &row_e4m3, &row_swizzled, 0.95, 0.97, 0, false},
-};
-enum { WORKS = sizeof works / sizeof *works };
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */
 
@@ -106,7 +59,7 @@ typedef struct bench {
 
 /* A work on a shape while it runs. */
 typedef struct task {
-  const work *work;
+  const mxg_work *work;
   const extents *shape;
   mxg_kernel kernel;
   uint32_t sets, repeats, count; /* count: entries of the table */
@@ -445,13 +398,8 @@ static mxg_status time_copy(bench *b, task *t, uint64_t bytes, double *us) {
 
 /* ---- one line ---------------------------------------------------------------------------------------------------- */
 
-static void make_kernel(const bench *b, const work *w, const extents *shape, mxg_kernel *kernel) {
-  *kernel = (mxg_kernel){.family = (uint8_t)w->family, .src = *w->src, .dst = *w->dst};
-  kernel->cols = w->open || !shape->rows ? 0 : shape->cols;
-  kernel->src.rule = MX_RULE_NONE;
-  if (w->family == MXG_MOVE || w->family == MXG_DEQUANTIZE) kernel->dst.rule = MX_RULE_NONE;
-  kernel->vec = mxg_kernel_widest(w->family, w->src, w->dst);
-  mxg_kernel_size(kernel);
+static void make_kernel(const bench *b, const mxg_work *w, const extents *shape, mxg_kernel *kernel) {
+  mxg_work_kernel(kernel, w, shape->rows ? shape->cols : 0);
   if (b->options->threads) kernel->threads = b->options->threads;
   if (b->options->tile_units) kernel->tile_units = b->options->tile_units;
   mxg_kernel_name(kernel);
@@ -486,7 +434,7 @@ static mxg_status measure(bench *b, task *t, mxg_bench_line *line) {
   return time_copy(b, t, line->bytes, &line->copy_us);
 }
 
-static mxg_status run_line(bench *b, const work *w, const extents *shape, mxg_bench_line *line) {
+static mxg_status run_line(bench *b, const mxg_work *w, const extents *shape, mxg_bench_line *line) {
   task t = {.work = w, .shape = shape};
   mxg_arena arena = {0};
   make_kernel(b, w, shape, &t.kernel);
@@ -507,7 +455,7 @@ static mxg_status run_line(bench *b, const work *w, const extents *shape, mxg_be
 
 /* Host time of one launch: many of an empty table's worth of work, none waited for. */
 static mxg_status time_host(bench *b, double *us) {
-  task t = {.work = &works[0], .shape = &shapes[0]};
+  task t = {.work = &mxg_works[0], .shape = &shapes[0]};
   mxg_arena arena = {0};
   make_kernel(b, t.work, t.shape, &t.kernel);
   mx_entry entry = {.rows = 0, .cols = t.kernel.cols};
@@ -535,7 +483,7 @@ static mxg_status time_host(bench *b, double *us) {
 
 /* ---- all lines --------------------------------------------------------------------------------------------------- */
 
-static bool wanted(const mxg_bench_options *options, const work *w, const extents *shape) {
+static bool wanted(const mxg_bench_options *options, const mxg_work *w, const extents *shape) {
   if (options->only && !strstr(w->name, options->only)) return false;
   if (!shape->rows) return w->experts > 0;
   return !options->quick || shape->rows <= 4096;
@@ -544,16 +492,16 @@ static bool wanted(const mxg_bench_options *options, const work *w, const extent
 static mxg_status run_all(bench *b, mxg_bench_result *result, mxg_arena *arena) {
   unsigned all = 0, done = 0;
   for (int s = 0; s < SHAPES; s++)
-    for (int w = 0; w < WORKS; w++) all += wanted(b->options, &works[w], &shapes[s]);
+    for (unsigned w = 0; w < mxg_work_count; w++) all += wanted(b->options, &mxg_works[w], &shapes[s]);
   mxg_bench_line *lines = mxg_arena_alloc(arena, all ? all : 1, sizeof *lines);
   if (!lines) return mxg_fail_nomem(b->err);
   result->lines = lines;
   MXG_TRY(time_host(b, &result->launch_us));
   for (int s = 0; s < SHAPES; s++) {
-    for (int w = 0; w < WORKS; w++) {
-      if (!wanted(b->options, &works[w], &shapes[s])) continue;
-      if (b->options->progress) b->options->progress(b->options->user, works[w].name, done, all);
-      MXG_TRY(run_line(b, &works[w], &shapes[s], &lines[done]));
+    for (unsigned w = 0; w < mxg_work_count; w++) {
+      if (!wanted(b->options, &mxg_works[w], &shapes[s])) continue;
+      if (b->options->progress) b->options->progress(b->options->user, mxg_works[w].name, done, all);
+      MXG_TRY(run_line(b, &mxg_works[w], &shapes[s], &lines[done]));
       result->count = ++done;
     }
   }

@@ -233,7 +233,8 @@ static mxg_status collect(const mxg_cubin **out, const job *j, mxg_arena *arena,
     void *bytes = mxg_arena_alloc(arena, from->count, 1);
     if (!bytes) return mxg_fail_nomem(err);
     memcpy(bytes, from->bytes, from->count);
-    cubins[i] = (mxg_cubin){bytes, from->count, from->use.registers, from->use.shared_bytes, from->use.local_bytes};
+    const mxg_cubin_use *use = &from->use;
+    cubins[i] = (mxg_cubin){bytes, from->count, use->registers, use->shared_bytes, use->local_bytes, use->code_bytes};
   }
   *out = cubins;
   return MXG_OK;

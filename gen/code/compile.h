@@ -14,7 +14,7 @@ void mxg_nvrtc_find(mxg_nvrtc_info *info);
 typedef struct mxg_cubin {
   const void *bytes;
   size_t count;
-  uint32_t registers, shared_bytes, local_bytes; /* read from the cubin's ELF */
+  uint32_t registers, shared_bytes, local_bytes, code_bytes; /* read from the cubin's ELF */
 } mxg_cubin;
 
 /* The architectures that kernels are made for when the command names none. */

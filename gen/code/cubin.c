@@ -3,7 +3,7 @@
 **
 ** Section .nv.info holds attributes {format, attribute, size or value}; those of format 4 that name a symbol are read:
 ** 0x2f registers and 0x11 the frame. Static shared memory is the size of .nv.shared.<kernel>, less what the
-** system keeps for itself at its start from sm_90 on. */
+** system keeps for itself at its start from sm_90 on. The instructions are .text.<kernel>. */
 #include "cubin.h"
 
 #include <string.h>
@@ -100,7 +100,7 @@ bool mxg_cubin_read(mxg_cubin_use *out, const void *bytes, size_t count, const c
   if (!section_at(&each, elf, (unsigned)number(elf.bytes + 62, 2), names)) return false;
   names = each.data;
   unsigned sections = (unsigned)number(elf.bytes + 60, 2);
-  static const char shared[] = ".nv.shared.";
+  static const char shared[] = ".nv.shared.", text[] = ".text.";
   for (unsigned i = 0; i < sections; i++) {
     if (!section_at(&each, elf, i, names)) return false;
     if (each.type == SECTION_SYMTAB) symbols = each.data;
@@ -108,6 +108,8 @@ bool mxg_cubin_read(mxg_cubin_use *out, const void *bytes, size_t count, const c
     if (strcmp(each.name, ".nv.info") == 0) info = each.data;
     if (strncmp(each.name, shared, sizeof shared - 1) == 0 && strcmp(each.name + sizeof shared - 1, kernel) == 0)
       out->shared_bytes = (uint32_t)each.size;
+    if (strncmp(each.name, text, sizeof text - 1) == 0 && strcmp(each.name + sizeof text - 1, kernel) == 0)
+      out->code_bytes = (uint32_t)each.size;
   }
   if (chip >= 90 && out->shared_bytes >= RESERVED_SHARED) out->shared_bytes -= RESERVED_SHARED;
   bool seen = false;

@@ -1,10 +1,13 @@
-/* cmd_bench.c -- `mxgen bench`: generated kernels on this machine's GPU, checked and timed. Schedules: bench_recipe.c.
- */
+/* cmd_bench.c -- `mxgen bench kernels`: generated kernels on this machine's GPU, checked and timed; `mxgen bench code`:
+** what they cost on every architecture. Schedules: bench_recipe.c. */
+#include "bench_code.h"
 #include "bench_kernels.h"
 #include "command.h"
+#include "compile.h"
 #include "error.h"
 #include "print.h"
 #include "progress.h"
+#include "recipe_args.h"
 
 #include <string.h>
 
@@ -67,7 +70,47 @@ static void tell(void *user, const char *what, unsigned done, unsigned all) {
   mxg_progress(done, all, what);
 }
 
+static const mxg_column code_columns[] = {
+    {"work", "work", false},        {"arch", "arch", false},
+    {"regs", "registers", true},    {"shared", "shared_bytes", true},
+    {"local", "local_bytes", true}, {"instructions an element", "instructions", true},
+    {"budget", "budget", true},     {NULL, NULL, false}};
+
+static mxg_status run_code(const mxg_args *args, mxg_error *err) {
+  mxg_arena arena = {0};
+  mxg_grid grid;
+  mxg_text text = {0};
+  const char *list[MXG_LIST_ROOM + 1], *const *archs = mxg_default_archs;
+  char copy[512];
+  const mxg_code_line *lines = NULL;
+  uint32_t count = 0;
+  if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
+  if (args->archs) archs = list;
+  mxg_status status = mxg_bench_code(&lines, &count, archs, args->only, &arena, err);
+  mxg_grid_begin(&grid, code_columns);
+  for (uint32_t i = 0; i < count; i++) {
+    mxg_grid_puts(&grid, lines[i].work);
+    mxg_grid_puts(&grid, lines[i].arch);
+    mxg_grid_count(&grid, lines[i].registers);
+    mxg_grid_count(&grid, lines[i].shared_bytes);
+    mxg_grid_count(&grid, lines[i].local_bytes);
+    mxg_grid_format(&grid, "%.1f", lines[i].instructions);
+    mxg_grid_format(&grid, "%.1f", lines[i].budget);
+  }
+  if (args->json)
+    mxg_grid_json(&grid, &text);
+  else
+    mxg_grid_print(&grid, &text, "");
+  if (args->json) mxg_text_puts(&text, "\n");
+  mxg_grid_free(&grid);
+  mxg_arena_free(&arena);
+  if (status == MXG_OK) return mxg_out(&text, err);
+  mxg_text_free(&text);
+  return status;
+}
+
 static mxg_status run(const mxg_args *args, mxg_error *err) {
+  if (!strcmp(args->operands[0], "code")) return run_code(args, err);
   if (strcmp(args->operands[0], "kernels") != 0) return mxg_bench_recipe(args, err);
   mxg_bench_options options = {.device = (int)args->device,
                                .only = args->only,
@@ -96,6 +139,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 static const mxg_option options[] = {
     {"only", 0, MXG_OPTION_TEXT, offsetof(mxg_args, only), 0, "TEXT", "only works whose name holds TEXT"},
     {"quick", 0, MXG_OPTION_FLAG, offsetof(mxg_args, quick), 0, NULL, "leave the large matrices out"},
+    {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST", "code: architectures, sm_80,sm_90a,..."},
     {"device", 0, MXG_OPTION_COUNT, offsetof(mxg_args, device), offsetof(mxg_args, has_device), "N", "GPU to use"},
     {"threads", 0, MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
      "threads of a block, in place of the chosen number"},
@@ -118,11 +162,14 @@ static const mxg_option options[] = {
 
 const mxg_verb mxg_verb_bench = {
     .name = "bench",
-    .operands = "(kernels | RECIPE)",
+    .operands = "(kernels | code | RECIPE)",
     .summary = "check and time kernels, or a schedule, on GPUs",
     .text =
         "kernels: compiles kernels of every family for this machine's GPU, compares what they write with the host's\n"
         "conversion byte for byte, and times them beside a device-to-device copy of as many bytes.\n"
+        "code: compiles them for every architecture and counts registers, local memory and instructions an element, "
+        "at\n"
+        "most, beside what the chip can issue while its memory is busy. Needs no GPU.\n"
         "RECIPE or BUNDLE: random shards in the GPUs' memory, ranks on the GPUs in turn; runs the schedule, compares "
         "the\n"
         "targets with the host transport's byte for byte, and times it beside the floor: the bytes that a rank "
@@ -131,6 +178,7 @@ const mxg_verb mxg_verb_bench = {
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen bench kernels\n"
         "  mxgen bench kernels --only dequantize --quick\n"
+        "  mxgen bench code --arch sm_90a\n"
         "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy",
     .options = options,
     .least = 1,

@@ -13,25 +13,6 @@ static void tell(void *user, const char *what, unsigned done, unsigned all) {
   mxg_progress(done, all, line);
 }
 
-/* "sm_90a,sm_100a" into a NULL-terminated list. */
-static mxg_status read_archs(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
-                             mxg_error *err) {
-  size_t count = 0, bytes = strlen(text);
-  if (bytes >= room) return mxg_fail(err, MXG_ERR_USAGE, 904, "--arch: the list is too long");
-  memcpy(copy, text, bytes + 1);
-  for (char *at = copy; at;) {
-    char *comma = strchr(at, ',');
-    if (comma) *comma++ = 0;
-    if (!*at || count == MXG_LIST_ROOM)
-      return mxg_fail(err, MXG_ERR_USAGE, 904, "--arch: '%.100s' is not a list", text);
-    MXG_TRY(mxg_arch_check(at, err));
-    list[count++] = at;
-    at = comma;
-  }
-  list[count] = NULL;
-  return MXG_OK;
-}
-
 static void dump_sources(const mxg_generation *g, mxg_text *text) {
   for (uint32_t k = 0; k < g->plan->kernel_count; k++)
     mxg_text_format(text, "%s---- %s with %s\n%s", k ? "\n" : "", g->sources[k].kernel, g->sources[k].template_name,
@@ -147,7 +128,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   options.progress = tell;
   if (args->source_only && args->archs)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--source-only makes no cubins, so it does not go with --arch");
-  if (args->archs) MXG_TRY(read_archs(list, copy, sizeof copy, args->archs, err));
+  if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
   options.archs = args->source_only ? none : args->archs ? list : NULL;
   return args->dump ? dump(args, &options, err) : generate(args, &options, err);
 }

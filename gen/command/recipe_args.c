@@ -1,6 +1,9 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
+#include "compile.h"
+#include "error.h"
+
 #include "cubin.h"
 #include "plan_text.h"
 
@@ -182,4 +185,22 @@ void mxg_text_rate(mxg_text *text, uint64_t bytes, double seconds) {
     mxg_text_format(text, "%.2f GB/s", (double)bytes / seconds * 1e-9);
   else
     mxg_text_puts(text, "-");
+}
+
+mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
+                          mxg_error *err) {
+  size_t count = 0, bytes = strlen(text);
+  if (bytes >= room) return mxg_fail(err, MXG_ERR_USAGE, 904, "--arch: the list is too long");
+  memcpy(copy, text, bytes + 1);
+  for (char *at = copy; at;) {
+    char *comma = strchr(at, ',');
+    if (comma) *comma++ = 0;
+    if (!*at || count == MXG_LIST_ROOM)
+      return mxg_fail(err, MXG_ERR_USAGE, 904, "--arch: '%.100s' is not a list", text);
+    MXG_TRY(mxg_arch_check(at, err));
+    list[count++] = at;
+    at = comma;
+  }
+  list[count] = NULL;
+  return MXG_OK;
 }

@@ -2,13 +2,17 @@
 #ifndef MXG_RECIPE_ARGS_H
 #define MXG_RECIPE_ARGS_H
 
-#include "move.h"
-#include "generate.h"
 #include "command.h"
+#include "generate.h"
+#include "move.h"
 #include "print.h"
 
 /* The model, or model and plan, of the recipe that is operand 0, with --set. */
 mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last, mxg_error *err);
+
+/* "sm_90a,sm_100a" into a list that ends with NULL and points into `copy`. */
+mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
+                          mxg_error *err);
 
 /* True when the operand names a bundle: it ends in .mxb. */
 bool mxg_args_is_bundle(const char *operand);

@@ -5,6 +5,7 @@ machine's GPU, beside a copy of as many bytes. Each is timed call by call and in
 usage: peers_kernels.py [ROWS COLS]     prints a table; a peer that cannot run is named with its reason
 """
 import statistics
+import subprocess
 import sys
 
 import torch
@@ -60,10 +61,17 @@ def report(name, call, sets, nbytes, ceiling):
 
 
 def copy_us(nbytes, sets):
+    """The best of one copy and of copies in parts of 256 MiB: drivers copy some large sizes by a slower way."""
     half = int(nbytes / 2) // 65536 * 65536
     src = torch.randint(0, 255, (sets, half), dtype=torch.uint8, device="cuda")
     dst = torch.empty_like(src)
-    return graph_us(lambda i: dst[i].copy_(src[i]), sets)
+
+    def in_parts(i, part=1 << 28):
+        for at in range(0, half, part):
+            dst[i, at:at + part].copy_(src[i, at:at + part])
+
+    whole = graph_us(lambda i: dst[i].copy_(src[i]), sets)
+    return min(whole, graph_us(in_parts, sets)) if half > 1 << 28 else whole
 
 
 def compiled(function):
@@ -80,6 +88,7 @@ def run(rows, cols):
     print(f"{'peer':44s} {'graph us':>9s} {'calls us':>9s} {'TB/s':>8s} {'of copy':>8s}")
     try:
         import torchao
+        from torchao.prototype.mx_formats import kernels
         from torchao.prototype.mx_formats.config import ScaleCalculationMode as mode
         from torchao.prototype.mx_formats.mx_tensor import to_dtype, to_mx
     except Exception as error:
@@ -97,28 +106,39 @@ def run(rows, cols):
     scales, data = [m[0] for m in made], [m[1] for m in made]
     undo = compiled(lambda q, s: to_dtype(q, s, e4m3, 32, torch.bfloat16))
     report("torchao compiled to_dtype", lambda i: undo(data[i], scales[i]), sets, nbytes, ceiling)
+    report("torchao triton_mxfp8_dequant_dim0",
+           lambda i: kernels.triton_mxfp8_dequant_dim0(data[i], scales[i].view(torch.uint8), torch.bfloat16, 32), sets, nbytes, ceiling)
+
+
+def run_gated(rows, cols):
+    """Triton kernels that are gated to newer GPUs when their module is imported, and run on Hopper."""
+    sets = SETS if rows * cols < 1 << 28 else 1
+    nbytes = rows * cols * (3 + 1 / 32)
+    ceiling = copy_us(nbytes, sets)
     try:
         import torchao.utils
 
-        torchao.utils.is_sm_at_least_100 = lambda: True  # the gate only; the kernels themselves run on Hopper
+        torchao.utils.is_sm_at_least_100 = lambda: True
         from torchao.prototype.mx_formats import kernels
     except Exception as error:
-        print(f"torchao triton kernels not run: {type(error).__name__}: {error}")
+        print(f"torchao's gated kernels not run: {type(error).__name__}: {error}")
         return
-    report("torchao triton_mxfp8_dequant_dim0",
-           lambda i: kernels.triton_mxfp8_dequant_dim0(data[i], scales[i].view(torch.uint8), torch.bfloat16, 32), sets, nbytes, ceiling)
+    x = [torch.randn(rows, cols, device="cuda", dtype=torch.bfloat16) for _ in range(sets)]
     for name in ("triton_to_mxfp8_dim0", "triton_to_mxfp8_dim1"):
-        kernel = getattr(kernels, name)
-        report(f"torchao {name} floor", lambda i: kernel(x[i], inner_block_size=32, scaling_mode="floor"), sets, nbytes, ceiling)
+        report(f"torchao {name} floor",
+               lambda i, name=name: getattr(kernels, name)(x[i], inner_block_size=32, scaling_mode="floor"), sets, nbytes, ceiling)
 
 
 if __name__ == "__main__":
     if not torch.cuda.is_available():
         print("no GPU")
         sys.exit(77)
-    if len(sys.argv) == 3:
-        run(int(sys.argv[1]), int(sys.argv[2]))
-    else:
-        run(4096, 14336)
+    if len(sys.argv) == 4 and sys.argv[1] == "--gated":
+        run_gated(int(sys.argv[2]), int(sys.argv[3]))
+        sys.exit(0)
+    shapes = [sys.argv[1:3]] if len(sys.argv) == 3 else [["4096", "14336"], ["32768", "32768"]]
+    for rows, cols in shapes:
+        run(int(rows), int(cols))
         torch.cuda.empty_cache()
-        run(32768, 32768)
+        sys.stdout.flush()
+        subprocess.run([sys.executable, __file__, "--gated", rows, cols], check=False)
