@@ -27,8 +27,8 @@ void mxg_copies_free(mxg_copies *copies);
 void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot);
 
 /* Its scales. False where they do not lie in rows (swizzled): then nothing is added, and kernels have to read them
-*where
-** they are. */
+ *where
+ ** they are. */
 bool mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot);
 
 /* Whether a piece is the same bytes on both sides, and so needs no kernel; and its copies, from array to array. */

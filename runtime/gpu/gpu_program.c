@@ -5,6 +5,7 @@
 #include "memory.h"
 
 #include <string.h>
+#include <time.h>
 
 /* ---- making ---- */
 
@@ -95,7 +96,7 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
     return mxg_gpu_copy_rows(c->dst, c->dst_pitch, c->src, c->src_pitch, c->width, c->height, stream, err);
   }
   case MXG_OP_FILL: return mxg_gpu_fill(op->u.fill.dst, op->u.fill.byte, op->u.fill.bytes, stream, err);
-  case MXG_OP_MARK: return mxg_gpu_fill((uint64_t)(uintptr_t)program->done + op->index, 1, 1, stream, err);
+  case MXG_OP_MARK: return mxg_gpu_fill(program->done + op->index, 1, 1, stream, err);
   case MXG_OP_LAUNCH:
     return mxg_gpu_launch(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
                           program->table + op->u.launch.first * sizeof(mx_entry), op->u.launch.count, stream, err);
@@ -107,22 +108,39 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
 
 static mxg_status give_all(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                            mxg_error *err) {
+  MXG_TRY(mxg_gpu_fill(program->done, 0, program->step_count, program->streams[0], err));
   for (size_t i = 0; i < program->count; i++) MXG_TRY(give_op(program, &program->ops[i], plan, functions, err));
   return MXG_OK;
+}
+
+static mxg_status make_marks(mxg_gpu_program *program, mxg_error *err) {
+  void *seen = NULL;
+  if (program->step_count == 0) return MXG_OK;
+  MXG_TRY(mxg_gpu_alloc(&program->done, program->step_count, err));
+  MXG_TRY(mxg_gpu_alloc_pinned(&seen, program->step_count, err));
+  program->seen = seen;
+  memset(seen, 0, program->step_count);
+  return mxg_stream_create(&program->looker, err);
+}
+
+static mxg_status make_graph(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                             mxg_error *err) {
+  MXG_TRY(mxg_graph_begin(program->streams[0], err));
+  mxg_status status = give_all(program, plan, functions, err);
+  mxg_error ended = {0};
+  mxg_status end = mxg_graph_end(&program->graph, program->streams[0], status == MXG_OK ? err : &ended);
+  return status == MXG_OK ? end : status;
 }
 
 mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              bool graph, mxg_error *err) {
   if (program->failed) return mxg_fail_nomem(err);
-  void *done = NULL;
   if (program->stream_count == 0) program->stream_count = 1;
   program->events = mxg_alloc(program->event_count * sizeof(mxg_cu_event *));
   if (!program->events) return mxg_fail_nomem(err);
-  MXG_TRY(mxg_gpu_alloc_pinned(&done, program->step_count, err));
-  program->done = done;
-  memset(done, 0, program->step_count ? program->step_count : 1);
   for (uint32_t i = 0; i < program->stream_count; i++) MXG_TRY(mxg_stream_create(&program->streams[i], err));
   for (uint32_t i = 0; i < program->event_count; i++) MXG_TRY(mxg_event_create(&program->events[i], false, err));
+  MXG_TRY(make_marks(program, err));
   program->table_bytes = program->entry_count * sizeof(mx_entry);
   if (program->table_bytes) {
     MXG_TRY(mxg_gpu_alloc(&program->table, program->table_bytes, err));
@@ -130,12 +148,7 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg
                          program->streams[0], err));
     MXG_TRY(mxg_stream_wait(program->streams[0], err));
   }
-  if (!graph || program->count == 0) return MXG_OK;
-  MXG_TRY(mxg_graph_begin(program->streams[0], err));
-  mxg_status status = give_all(program, plan, functions, err);
-  mxg_error ended = {0};
-  mxg_status end = mxg_graph_end(&program->graph, program->streams[0], status == MXG_OK ? err : &ended);
-  return status == MXG_OK ? end : status;
+  return graph && program->count ? make_graph(program, plan, functions, err) : MXG_OK;
 }
 
 mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
@@ -144,9 +157,24 @@ mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg
   return give_all(program, plan, functions, err);
 }
 
+bool mxg_program_look(mxg_gpu_program *program) {
+  const int most_looks = 200; /* of a millisecond each */
+  if (program->step_count == 0 || !program->looker) return true;
+  if (mxg_gpu_copy((uint64_t)(uintptr_t)program->seen, program->done, program->step_count, program->looker, NULL))
+    return false;
+  for (int i = 0; i < most_looks; i++) {
+    bool done = false;
+    const struct timespec pause = {0, 1000000};
+    if (mxg_stream_done(&done, program->looker, NULL) != MXG_OK) return false;
+    if (done) return true;
+    nanosleep(&pause, NULL);
+  }
+  return false;
+}
+
 uint32_t mxg_program_stands_at(const mxg_gpu_program *program) {
-  for (size_t i = 0; program->done && i < program->step_count; i++)
-    if (!program->done[i]) return program->steps[i];
+  for (size_t i = 0; program->seen && i < program->step_count; i++)
+    if (!program->seen[i]) return program->steps[i];
   return MXG_NONE;
 }
 
@@ -159,7 +187,9 @@ void mxg_program_free(mxg_gpu_program *program, bool lost) {
     for (uint32_t i = 0; program->events && i < program->event_count; i++) mxg_event_free(program->events[i]);
     for (uint32_t i = 0; i < program->stream_count; i++) mxg_stream_free(program->streams[i]);
     mxg_gpu_free(program->table);
-    mxg_gpu_free_pinned((void *)(uintptr_t)program->done);
+    mxg_stream_free(program->looker);
+    mxg_gpu_free(program->done);
+    mxg_gpu_free_pinned(program->seen);
   }
   mxg_free(program->events);
   *program = (mxg_gpu_program){0};

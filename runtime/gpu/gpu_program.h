@@ -45,7 +45,9 @@ typedef struct mxg_gpu_program {
   uint64_t table, table_bytes;
   uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
   size_t step_count, step_capacity;
-  volatile unsigned char *done; /* pinned */
+  uint64_t done;       /* on the device: each start clears it */
+  unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
+  mxg_cu_stream *looker;
   uint32_t event_count, stream_count;
   mxg_cu_event **events;
   mxg_cu_stream *streams[MXG_STREAMS_MOST];
@@ -75,7 +77,9 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg
 /* Gives all of it to the GPU, and returns at once. */
 mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              mxg_error *err);
-/* The first step that is not done; MXG_NONE: all are. */
+/* Reads the marks, while the program runs; false: the GPU did not answer in time. */
+bool mxg_program_look(mxg_gpu_program *program);
+/* The first marked step that was not done at the last look; MXG_NONE: all were. */
 uint32_t mxg_program_stands_at(const mxg_gpu_program *program);
 /* `lost`: work is still under way and may never end; what would wait for it is left to the process's end. */
 void mxg_program_free(mxg_gpu_program *program, bool lost);

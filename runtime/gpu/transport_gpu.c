@@ -309,7 +309,8 @@ static mxg_status prepare(crew *c, mxg_gpu_rank *r, mxg_error *err) {
   MXG_TRY(take_slots(r, err));
   mxg_rank_place_scratch(r);
   team->build(r);
-  MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !team->view->options.no_graph, err));
+  const mxg_exec_options *options = &team->view->options;
+  MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !options->no_graph, err));
   r->device_bytes += r->program.table_bytes;
   return MXG_OK;
 }
@@ -318,14 +319,18 @@ static mxg_status time_out(const crew *c, mxg_gpu_rank *r, mxg_error *err) {
   static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
   const mxg_plan *plan = c->team->view->plan;
   const mxg_rank *rank = &plan->ranks[r->rank];
+  bool answers = mxg_program_look(&r->program);
   uint32_t at = mxg_program_stands_at(&r->program);
   if (at == MXG_NONE) at = rank->first_step + (rank->steps ? rank->steps - 1 : 0);
   const mxg_step *step = &plan->steps[at];
   unsigned ms = c->team->view->options.timeout_ms;
   r->lost = true;
-  return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done",
-                  r->rank, ms ? ms : default_timeout_ms, at - rank->first_step,
-                  rank->steps ? kinds[step->kind] : "none", rank->steps ? step->bucket : 0);
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done", r->rank,
+           ms ? ms : default_timeout_ms, at - rank->first_step, rank->steps ? kinds[step->kind] : "none",
+           rank->steps ? step->bucket : 0);
+  mxg_error_note(err, "GPU %d %s", r->ordinal,
+                 answers ? "still answers" : "does not answer: the step is a lower bound");
+  return MXG_ERR_TIMEOUT;
 }
 
 /* Until the program has ended or the deadline has passed: first at every chance, later with pauses. */
@@ -366,7 +371,6 @@ static mxg_status run_rank(crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
   mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
-  for (size_t i = 0; i < r->program.step_count; i++) r->program.done[i] = 0;
   r->started = seconds_now();
   for (unsigned i = 0; i < c->repeats; i++) {
     if (c->measures) { /* also after a failure: the others wait for this one */
@@ -399,7 +403,7 @@ static void tell(const mxg_gpu_team *team) {
     const mxg_gpu_rank *r = &team->ranks[i];
     char line[640];
     size_t done = 0;
-    while (r->program.done && done < r->program.step_count && r->program.done[done]) done++;
+    while (r->program.seen && done < r->program.step_count && r->program.seen[done]) done++;
     snprintf(line, sizeof line,
              "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s", r->rank,
              r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after", (r->ended - r->started) * 1e6,
