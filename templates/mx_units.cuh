@@ -43,20 +43,27 @@ template <mx_u32 UNIT> MX_FN mx_walk mx_walk_to(const mx_entry &e, const mx_tile
   return w;
 }
 
-MX_FN void mx_walk_wrap(mx_walk &w) {
-  w.at -= w.wide, w.row++;
+MX_FN void mx_walk_down(mx_walk &w) {
+  w.row++;
   w.src += w.src_wrap, w.dst += w.dst_wrap;
 }
 
-/* UNITS further on; it may be behind the last unit. */
+/* UNITS further on; it may be behind the last unit. No sum passes 32 bits, however long a row is. */
 template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
-  w.at += UNITS;
+  const mx_u32 left = w.wide - w.at;
   w.src += UNITS * UNIT * MX_SRC_SIZE, w.dst += UNITS * UNIT * MX_DST_SIZE;
-  if constexpr (MX_COLS / UNIT >= UNITS) {
-    if (w.at >= w.wide) mx_walk_wrap(w);
-  } else {
+  if (UNITS < left) {
+    w.at += UNITS;
+    return;
+  }
+  w.at = UNITS - left;
+  mx_walk_down(w);
+  if constexpr (MX_COLS / UNIT < UNITS) { /* rows may be very short */
 #pragma unroll 1
-    while (w.at >= w.wide) mx_walk_wrap(w); /* once, but where rows are very short */
+    while (w.at >= w.wide) {
+      w.at -= w.wide;
+      mx_walk_down(w);
+    }
   }
 }
 

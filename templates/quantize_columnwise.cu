@@ -41,8 +41,8 @@ template <bool FULL, mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx
   const mx_u32 row = at.row * MX_BLOCK + part * MX_ROWS;
   mx_u32 rows = MX_ROWS;
   if constexpr (!FULL) {
-    const mx_u32 end = mine ? mx_min(e.rows, (at.row + 1) * MX_BLOCK) : 0;
-    rows = row < end ? mx_min(MX_ROWS, end - row) : 0;
+    const mx_u32 there = mine ? mx_min(MX_BLOCK, e.rows - at.row * MX_BLOCK) : 0, before = part * MX_ROWS;
+    rows = before < there ? mx_min(MX_ROWS, there - before) : 0;
   }
   mx_strip<N, MX_ROWS> strip;
   mx_read_strip(strip, e, row, at.at, rows);
