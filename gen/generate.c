@@ -43,8 +43,7 @@ static mxg_status build_model(mxg_generation *g, const char *recipe, const mxg_o
   return mxg_model_build(&g->model, &g->files, recipe, &recipe_options, &g->arena, err);
 }
 
-static mxg_status compile_all(mxg_generation *g, const mxg_options *options, mxg_error *err) {
-  g->archs = options->archs ? options->archs : mxg_default_archs;
+static mxg_status compile_with(mxg_generation *g, mxg_cache *cache, const mxg_options *options, mxg_error *err) {
   unsigned count = 0;
   while (g->archs[count]) count++;
   const mxg_cubin **cubins = mxg_arena_alloc(&g->arena, count, sizeof *cubins);
@@ -52,9 +51,24 @@ static mxg_status compile_all(mxg_generation *g, const mxg_options *options, mxg
   g->cubins = cubins;
   for (unsigned i = 0; i < count; i++) {
     tell(options, g->archs[i], i, count);
-    MXG_TRY(mxg_compile(&cubins[i], g->sources, g->plan->kernel_count, g->archs[i], options->threads, &g->arena, err));
+    MXG_TRY(mxg_compile_cached(&cubins[i], g->sources, g->plan->kernel_count, g->archs[i], options->threads, cache,
+                               &g->use, &g->arena, err));
   }
   return MXG_OK;
+}
+
+static mxg_status compile_all(mxg_generation *g, const mxg_options *options, mxg_error *err) {
+  mxg_cache_mode mode;
+  mxg_cache *cache = NULL;
+  g->archs = options->archs ? options->archs : mxg_default_archs;
+  MXG_TRY(mxg_cache_mode_get(&mode, err));
+  if (g->archs[0] && mode != MXG_CACHE_OFF && !options->no_cache) MXG_TRY(mxg_cache_open(&cache, mode, err));
+  mxg_status status = compile_with(g, cache, options, err);
+  if (cache) mxg_cache_note(cache, g->cache_note);
+  if (g->use.unkeyed && !g->cache_note[0])
+    snprintf(g->cache_note, sizeof g->cache_note, "the kernel cache is not used: this NVRTC does not tell its build");
+  mxg_cache_close(cache);
+  return status;
 }
 
 /* Over everything that a kernel is made of: its name, its parameters, its template and what that includes. */
@@ -95,9 +109,10 @@ static mxg_status make_bundle(mxg_generation *g, mxg_error *err) {
     }
   }
   char maker[96];
-  mxg_nvrtc_info nvrtc = {0};
-  if (archs) mxg_nvrtc_find(&nvrtc);
-  snprintf(maker, sizeof maker, "mxgen %s%s%s", mxg_version(), archs ? " nvrtc " : "", archs ? nvrtc.version : "");
+  if (g->use.nvrtc_major)
+    snprintf(maker, sizeof maker, "mxgen %s nvrtc %u.%u", mxg_version(), g->use.nvrtc_major, g->use.nvrtc_minor);
+  else
+    snprintf(maker, sizeof maker, "mxgen %s", mxg_version());
   unsigned char digest[32];
   MXG_TRY(digest_sources(g, digest, err));
   mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker};
@@ -133,7 +148,12 @@ mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_o
     mxg_error_help(err, "use letters, digits and '_', and begin with a letter");
     return MXG_ERR_USAGE;
   }
-  return run_stages(g, recipe, &mine, last, err);
+  mxg_status status = run_stages(g, recipe, &mine, last, err);
+  if (mine.counts) {
+    *mine.counts = (mxg_kernel_counts){.cached = g->use.cached, .compiled = g->use.compiled};
+    memcpy(mine.counts->note, g->cache_note, sizeof g->cache_note);
+  }
+  return status;
 }
 
 void mxg_generation_free(mxg_generation *g) {

@@ -20,6 +20,8 @@ typedef struct mxg_generation {
   const mxg_cubin *const *cubins; /* [arch][kernel] */
   const mxg_template *templates;
   uint32_t template_count;
+  mxg_compile_use use; /* where the cubins came from */
+  char cache_note[MXG_CACHE_NOTE];
   mxg_bundle *bundle;
 } mxg_generation;
 

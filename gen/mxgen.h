@@ -10,6 +10,13 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* Where the kernels of one generate came from. */
+typedef struct mxg_kernel_counts {
+  unsigned cached;   /* from the disk cache */
+  unsigned compiled; /* by NVRTC, in this call */
+  char note[256];    /* why the cache was not used, or not for all; "" when nothing is wrong. Never an error */
+} mxg_kernel_counts;
+
 /* Start from MXG_OPTIONS_INIT; new fields go at the end. */
 typedef struct mxg_options {
   size_t size;              /* sizeof(mxg_options) of the caller's header */
@@ -20,12 +27,18 @@ typedef struct mxg_options {
   void (*progress)(void *user, const char *what, unsigned done, unsigned all); /* from the caller's thread; or NULL */
   void *user;
   const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL */
+  bool no_cache;     /* neither read nor write the disk cache of kernels, whatever MXGEN_CACHE says */
+  mxg_kernel_counts *counts; /* filled, even on failure; or NULL */
 } mxg_options;
 
 #define MXG_OPTIONS_INIT \
-  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL }
+  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL, false, NULL }
 
-/* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir. */
+/* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir.
+**
+** Compiled kernels are kept on disk: in MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE:
+** rw (the default), ro or off. The cache never changes a result; its troubles are a note in `counts`, no error.
+** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 
 #pragma GCC visibility pop

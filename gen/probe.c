@@ -17,6 +17,9 @@ const mxg_variable mxg_variables[] = {
     {"MXGEN_LIBCUDA", "path of the driver's libcuda to use"},
     {"MXGEN_NCCL", "path of libnccl to use"},
     {"MXGEN_TEMPLATES", "folder of the kernel templates, in place of the embedded ones"},
+    {"MXGEN_CACHE_DIR", "folder of the kernel cache; default: $XDG_CACHE_HOME/mxgen, ~/.cache/mxgen"},
+    {"MXGEN_CACHE", "off: no kernel cache; ro: only read it; rw: the default"},
+    {"MXGEN_JIT", "off: compile nothing, every kernel must be in the cache"},
     {NULL, NULL},
 };
 

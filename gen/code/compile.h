@@ -2,6 +2,7 @@
 #ifndef MXG_COMPILE_H
 #define MXG_COMPILE_H
 
+#include "cache.h"
 #include "emit.h"
 
 /* Where NVRTC was found and what it is; also what was searched when it was not. For `mxgen doctor`. */
@@ -28,5 +29,18 @@ mxg_status mxg_arch_check(const char *arch, mxg_error *err);
 ** line. */
 mxg_status mxg_compile(const mxg_cubin **out, const mxg_source *sources, uint32_t count, const char *arch,
                        unsigned threads, mxg_arena *arena, mxg_error *err);
+
+/* Counts add up over calls. */
+typedef struct mxg_compile_use {
+  uint32_t cached, compiled;         /* kernels, by where they came from */
+  uint32_t nvrtc_major, nvrtc_minor; /* of the NVRTC that made them, now or then; 0.0 when there were none */
+  bool unkeyed;                      /* the cache was left alone: NVRTC does not tell its build */
+} mxg_compile_use;
+
+/* The same, with what `cache` holds taken from there and the rest put there; NVRTC is opened only when something is
+** missing. `cache` may be NULL. Where MXGEN_JIT is off, a missing kernel is MXG_ERR_UNSUPPORTED. `use` may be NULL. */
+mxg_status mxg_compile_cached(const mxg_cubin **out, const mxg_source *sources, uint32_t count, const char *arch,
+                              unsigned threads, mxg_cache *cache, mxg_compile_use *use, mxg_arena *arena,
+                              mxg_error *err);
 
 #endif

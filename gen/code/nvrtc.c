@@ -1,4 +1,4 @@
-/* nvrtc.c -- finds and opens NVRTC. Owns where it is looked for; compiling is compile.c's.
+/* nvrtc.c -- finds and opens NVRTC. Owns where it is looked for, and which build it is; compiling is compile.c's.
 **
 ** MXGEN_NVRTC, if set, is the only place. Else: a copy that this process has loaded already (PyTorch's, say), the
 ** loader's own search, the toolkit, then the wheels of every Python that is near. */
@@ -6,6 +6,7 @@
 #include "nvrtc.h"
 
 #include "error.h"
+#include "library.h"
 #include "text.h"
 
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OLDEST_MAJOR = 12 };
+enum { OLDEST_MAJOR = 12, PATH_ROOM = 512 };
 
 static const char *const sonames[] = {"libnvrtc.so.13", "libnvrtc.so.12"};
 enum { SONAMES = sizeof sonames / sizeof *sonames };
@@ -23,6 +24,7 @@ enum { SONAMES = sizeof sonames / sizeof *sonames };
 /* One search: what was found, or why nothing was. */
 typedef struct search {
   mxg_nvrtc *found;
+  char *located;   /* not NULL: only look for the file, load nothing; "" until it is found */
   mxg_text tried;  /* places, ", " between them */
   char fault[256]; /* the first library that was there and would not do */
 } search;
@@ -64,8 +66,26 @@ static bool take(search *s, mxg_nvrtc *table, void *library, const char *name) {
   return false;
 }
 
+/* The same choice as try_open's, but for libraries that turn out not to do. */
+static void try_locate(search *s, const char *name, int flags) {
+  char id[MXG_BUILD_ID_ROOM];
+  if (flags & RTLD_NOLOAD) {
+    mxg_library_loaded(s->located, PATH_ROOM, name); /* not by dlopen, which would open files to compare */
+  } else if (strchr(name, '/')) {
+    if (mxg_library_build_id(id, name)) snprintf(s->located, PATH_ROOM, "%s", name);
+  } else if (!mxg_library_find(s->located, PATH_ROOM, name)) {
+    s->located[0] = 0;
+  }
+}
+
+static bool ended(const search *s) { return s->found || (s->located && s->located[0]); }
+
 static void try_open(search *s, const char *name, int flags) {
-  if (s->found) return;
+  if (ended(s)) return;
+  if (s->located) {
+    try_locate(s, name, flags);
+    return;
+  }
   load_builtins(name);
   void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL | flags);
   if (!library) {
@@ -92,7 +112,7 @@ static void note(search *s, const char *place) {
 /* Every file that the pattern finds, newest name first. */
 static void try_glob(search *s, const char *pattern) {
   glob_t files;
-  if (s->found || glob(pattern, 0, NULL, &files)) return;
+  if (ended(s) || glob(pattern, 0, NULL, &files)) return;
   for (size_t i = files.gl_pathc; i > 0; i--) try_open(s, files.gl_pathv[i - 1], 0);
   globfree(&files);
 }
@@ -107,7 +127,7 @@ static void add_literal(mxg_text *pattern, const char *folder) {
 
 /* `under`: a pattern below `folder`, "" for the folder itself. */
 static void try_folder(search *s, const char *folder, const char *under) {
-  for (size_t i = 0; i < SONAMES && !s->found; i++) {
+  for (size_t i = 0; i < SONAMES && !ended(s); i++) {
     mxg_text pattern = {0};
     add_literal(&pattern, folder);
     mxg_text_format(&pattern, "%s/%s", under, sonames[i]);
@@ -128,7 +148,7 @@ static void try_toolkit(search *s, const char *folder) {
 /* The wheels below a folder of packages: nvidia-cuda-nvrtc of CUDA 13, nvidia-cuda-nvrtc-cu12, PyTorch's own. */
 static void try_packages(search *s, const char *folder, const char *under) {
   static const char *const wheels[] = {"/nvidia/cu13/lib", "/nvidia/cuda_nvrtc/lib", "/torch/lib"};
-  for (size_t i = 0; i < sizeof wheels / sizeof *wheels && !s->found; i++) {
+  for (size_t i = 0; i < sizeof wheels / sizeof *wheels && !ended(s); i++) {
     char below[128];
     snprintf(below, sizeof below, "%s%s", under, wheels[i]);
     try_folder(s, folder, below);
@@ -136,7 +156,7 @@ static void try_packages(search *s, const char *folder, const char *under) {
 }
 
 static void try_prefix(search *s, const char *prefix) {
-  if (!prefix || !*prefix || s->found) return;
+  if (!prefix || !*prefix || ended(s)) return;
   mxg_text place = {0};
   mxg_text_format(&place, "%s/lib*/python3*", prefix);
   if (!place.failed) note(s, place.bytes);
@@ -153,7 +173,7 @@ static void cut_last(char *path) {
 ** pyenv shim is a script; then every version of that pyenv counts. */
 static void try_python_in_path(search *s) {
   const char *path = getenv("PATH");
-  for (const char *at = path; at && *at && !s->found;) {
+  for (const char *at = path; at && *at && !ended(s);) {
     size_t count = strcspn(at, ":");
     char file[512];
     int n = snprintf(file, sizeof file, "%.*s/python3", (int)(count < 400 ? count : 0), at);
@@ -180,7 +200,7 @@ static void try_python_in_path(search *s) {
 }
 
 static void try_pythonpath(search *s) {
-  for (const char *at = getenv("PYTHONPATH"); at && *at && !s->found;) {
+  for (const char *at = getenv("PYTHONPATH"); at && *at && !ended(s);) {
     size_t count = strcspn(at, ":");
     char folder[512];
     snprintf(folder, sizeof folder, "%.*s", (int)(count < 500 ? count : 0), at);
@@ -275,6 +295,60 @@ mxg_status mxg_nvrtc_open(const mxg_nvrtc **out, mxg_error *err) {
   }
   mxg_text_free(&tried);
   return status;
+}
+
+/* ---- which build it is ---- */
+
+/* Adds the build-ids of every libnvrtc-builtins beside `library`, by name; false when there is none or one has no id.
+ */
+static bool add_builtins(mxg_text *build, const char *library) {
+  const char *slash = strrchr(library, '/');
+  glob_t files;
+  mxg_text pattern = {0};
+  char folder[PATH_ROOM];
+  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - library) : 1, slash ? library : ".");
+  add_literal(&pattern, folder);
+  mxg_text_puts(&pattern, "/libnvrtc-builtins.so.[0-9]*");
+  bool good = !pattern.failed && glob(pattern.bytes, 0, NULL, &files) == 0;
+  mxg_text_free(&pattern);
+  if (!good) return false;
+  char seen[MXG_BUILD_ID_ROOM] = "";
+  for (size_t i = 0; i < files.gl_pathc && good; i++) {
+    char id[MXG_BUILD_ID_ROOM];
+    good = mxg_library_build_id(id, files.gl_pathv[i]);
+    if (good && strcmp(id, seen) != 0) mxg_text_format(build, " %s", id); /* links to one file follow each other */
+    if (good) memcpy(seen, id, sizeof seen);
+  }
+  globfree(&files);
+  return good;
+}
+
+static bool add_build(char build[MXG_NVRTC_BUILD_ROOM], const char *library, const char *id) {
+  mxg_text text = {0};
+  mxg_text_format(&text, "nvrtc %s builtins", id);
+  bool good = add_builtins(&text, library) && !text.failed && text.count < MXG_NVRTC_BUILD_ROOM;
+  if (good) memcpy(build, text.bytes, text.count + 1);
+  mxg_text_free(&text);
+  return good;
+}
+
+bool mxg_nvrtc_build(char build[MXG_NVRTC_BUILD_ROOM], const mxg_nvrtc *nvrtc) {
+  char id[MXG_BUILD_ID_ROOM], loaded[MXG_BUILD_ID_ROOM], path[PATH_ROOM] = "";
+  build[0] = 0;
+  if (nvrtc) {
+    /* Where the file was replaced since it was loaded, its builtins are not the loaded ones either. */
+    const void *inside = *(void *const *)(const void *)&nvrtc->Version;
+    if (!mxg_library_loaded_build_id(loaded, inside) || !mxg_library_build_id(id, nvrtc->path)) return false;
+    return strcmp(id, loaded) == 0 && add_build(build, nvrtc->path, id);
+  }
+  const char *told = getenv("MXGEN_NVRTC");
+  search s = {.located = path};
+  if (told && *told)
+    look_where_told(&s, told);
+  else
+    look_everywhere(&s);
+  mxg_text_free(&s.tried);
+  return path[0] && mxg_library_build_id(id, path) && add_build(build, path, id);
 }
 
 void mxg_nvrtc_find(mxg_nvrtc_info *info) {

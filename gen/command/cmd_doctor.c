@@ -1,8 +1,10 @@
 /* cmd_doctor.c -- `mxgen doctor`: what was found where, and what that means for generating and running. */
-#include "compile.h"
-#include "probe.h"
+#include "cache.h"
 #include "command.h"
+#include "compile.h"
+#include "memory.h"
 #include "print.h"
+#include "probe.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +13,21 @@ typedef struct findings {
   mxg_nvrtc_info nvrtc;
   mxg_driver_info driver;
   mxg_nccl_info nccl;
+  char cache[MXG_CACHE_PATH];
+  const char *cache_from; /* the variable that gave it */
+  uint64_t cache_entries, cache_bytes;
+  mxg_error cache_problem;
 } findings;
+
+static void look_at_cache(findings *f) {
+  mxg_cache_item *items = NULL;
+  size_t count = 0;
+  mxg_cache_place(f->cache, &f->cache_from);
+  if (mxg_cache_list(&items, &count, &f->cache_problem) != MXG_OK) return;
+  for (size_t i = 0; i < count; i++) f->cache_bytes += items[i].bytes;
+  f->cache_entries = count;
+  mxg_free(items);
+}
 
 static void print_json(const findings *f, mxg_text *text) {
   mxg_text_puts(text, "{\n  \"mxgen\": ");
@@ -43,6 +59,11 @@ static void print_json(const findings *f, mxg_text *text) {
   mxg_text_json(text, f->nccl.path);
   mxg_text_puts(text, ", \"problem\": ");
   mxg_text_json(text, f->nccl.problem);
+  mxg_text_puts(text, "},\n  \"cache\": {\"folder\": ");
+  mxg_text_json(text, f->cache);
+  mxg_text_format(text, ", \"entries\": %llu, \"bytes\": %llu, \"problem\": ", (unsigned long long)f->cache_entries,
+                  (unsigned long long)f->cache_bytes);
+  mxg_text_json(text, f->cache_problem.text);
   mxg_text_format(text, "},\n  \"cores\": %u,\n  \"memory\": %llu,\n  \"environment\": {", mxg_probe_cores(),
                   (unsigned long long)mxg_probe_memory());
   const char *between = "";
@@ -104,6 +125,16 @@ static void print_text(const findings *f, mxg_text *text) {
     mxg_grid_format(&table, "%s  %s", f->nccl.version, f->nccl.path);
   else
     mxg_grid_format(&table, "not found: %s", f->nccl.problem);
+  mxg_grid_puts(&table, "cache");
+  if (f->cache_problem.status) {
+    mxg_grid_puts(&table, f->cache_problem.text);
+  } else {
+    mxg_text size = {0};
+    mxg_text_size(&size, f->cache_bytes);
+    mxg_grid_format(&table, "%llu entries, %s  %s (from %s)", (unsigned long long)f->cache_entries,
+                    size.failed ? "" : size.bytes, f->cache, f->cache_from);
+    mxg_text_free(&size);
+  }
   mxg_grid_puts(&table, "cores");
   mxg_grid_count(&table, mxg_probe_cores());
   mxg_grid_puts(&table, "memory");
@@ -131,6 +162,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   mxg_nvrtc_find(&f.nvrtc);
   mxg_probe_driver(&f.driver);
   mxg_probe_nccl(&f.nccl);
+  look_at_cache(&f);
   mxg_text text = {0};
   if (args->json)
     print_json(&f, &text);
@@ -153,9 +185,9 @@ const mxg_verb mxg_verb_doctor = {
     .name = "doctor",
     .operands = "",
     .summary = "say what this machine has, and where it was found",
-    .text =
-        "Looks for NVRTC (to compile kernels), the CUDA driver and NCCL (to run on GPUs), and shows the environment\n"
-        "variables that mxgen reads. Whatever is missing, the exit code is 0.",
+    .text = "Looks for NVRTC (to compile kernels), the CUDA driver and NCCL (to run on GPUs), shows the kernel cache "
+            "and the\n"
+            "environment variables that mxgen reads. Whatever is missing, the exit code is 0.",
     .options = options,
     .run = run,
 };

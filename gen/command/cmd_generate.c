@@ -72,6 +72,7 @@ static void print_json(const mxg_generation *g, const char *out, mxg_text *text)
   mxg_text_json(text, out);
   mxg_text_puts(text, ",\n  \"digest\": ");
   mxg_text_json(text, mxg_bundle_digest(g->bundle));
+  mxg_text_format(text, ",\n  \"cached\": %u,\n  \"compiled\": %u", g->use.cached, g->use.compiled);
   mxg_text_puts(text, ",\n  \"kernels\": ");
   mxg_kernels_json(g->bundle, text);
   mxg_text_puts(text, "\n}\n");
@@ -85,9 +86,10 @@ static void print_text(const mxg_generation *g, const char *out, double seconds,
   mxg_kernels_print(g->bundle, text);
   mxg_text_format(text, "\nwrote %s: %u kernels, %u architectures, ", out, g->plan->kernel_count, archs);
   mxg_text_size(text, cubin_bytes);
-  mxg_text_format(
-      text, " of cubins, in %.2f s\ndigest %.16s\nnext: mxgen shard, mxgen run; or link libmxrt and load %s.mxb\n",
-      seconds, mxg_bundle_digest(g->bundle), g->model->name);
+  mxg_text_format(text,
+                  " of cubins, in %.2f s\ncubins: %u from the cache, %u compiled\ndigest %.16s\n"
+                  "next: mxgen shard, mxgen run; or link libmxrt and load %s.mxb\n",
+                  seconds, g->use.cached, g->use.compiled, mxg_bundle_digest(g->bundle), g->model->name);
 }
 
 static mxg_status generate(const mxg_args *args, mxg_options *options, mxg_error *err) {
@@ -103,6 +105,7 @@ static mxg_status generate(const mxg_args *args, mxg_options *options, mxg_error
   }
   if (status == MXG_OK) status = mxg_generation_run(&g, args->operands[0], options, MXG_STAGE_FILES, err);
   mxg_progress_clear();
+  if (g.cache_note[0]) mxg_warn("%s", g.cache_note);
   mxg_text text = {0};
   if (status == MXG_OK && args->json) print_json(&g, options->out_dir, &text);
   if (status == MXG_OK && !args->json) print_text(&g, options->out_dir, mxg_seconds() - began, &text);
@@ -126,6 +129,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   options.embed = args->embed;
   options.threads = (unsigned)args->threads;
   options.progress = tell;
+  options.no_cache = args->no_cache;
   if (args->source_only && args->archs)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--source-only makes no cubins, so it does not go with --arch");
   if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
@@ -144,6 +148,8 @@ static const mxg_option options[] = {
     MXG_OPTION_SETS,
     {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
      "compile threads; default: one a core"},
+    {"no-cache", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_cache), 0, NULL,
+     "compile every kernel, and leave the kernel cache alone"},
     {"dump", 0, MXG_OPTION_TEXT, offsetof(mxg_args, dump), 0, "LETTERS",
      "print stages and write nothing: m model, p plan, s sources, c cubins"},
     MXG_OPTION_JSON("print JSON"),

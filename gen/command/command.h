@@ -20,10 +20,10 @@ typedef struct mxg_list {
 
 /* Every option of every verb; a verb's table says which it takes. */
 typedef struct mxg_args {
-  bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph;
+  bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph, no_cache;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
-  const char *target_ranks, *only, *embed, *transport;
+  const char *target_ranks, *only, *embed, *transport, *size;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
   bool has_repeats, has_chunk, has_streams, has_timeout;
   uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams, timeout;
@@ -70,6 +70,7 @@ MXG_VERB(verify);
 MXG_VERB(show);
 MXG_VERB(bench);
 MXG_VERB(doctor);
+MXG_VERB(cache);
 #undef MXG_VERB
 
 /* bench_recipe.c: `mxgen bench RECIPE`. */

@@ -6,7 +6,8 @@ cli=$root/tests/cli
 work=$(mktemp -d "${TMPDIR:-/tmp}/mxg-cli-XXXXXX")
 trap 'chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
 failures=0
-unset MXGEN_TEMPLATES MXGEN_LIBCUDA MXGEN_NCCL
+unset MXGEN_TEMPLATES MXGEN_LIBCUDA MXGEN_NCCL MXGEN_CACHE MXGEN_JIT
+export MXGEN_CACHE_DIR=$work/kernel-cache # never the user's
 export LC_ALL=C
 cd "$root"
 

@@ -1,0 +1,76 @@
+/* bench_jit.c -- what a program pays that generates at start: mxg_generate in this process, for one architecture, once
+** with an empty kernel cache and then with a full one. Nothing is written but the cache.
+**
+**   bench_jit RECIPE ARCH      MXGEN_CACHE_DIR must name an empty folder */
+#include "cache.h"
+#include "generate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { TURNS = 9 };
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b) {
+  double one = *(const double *)a, two = *(const double *)b;
+  return (one > two) - (one < two);
+}
+
+static double run(const char *recipe, const mxg_options *options, mxg_stage last) {
+  mxg_error err = {0};
+  mxg_generation g = {0};
+  double began = seconds();
+  if (mxg_generation_run(&g, recipe, options, last, &err) != MXG_OK) {
+    fprintf(stderr, "bench_jit: %s\n", err.text);
+    exit(1);
+  }
+  double took = seconds() - began;
+  mxg_generation_free(&g);
+  return took;
+}
+
+static double median(const char *recipe, const mxg_options *options, mxg_stage last) {
+  double times[TURNS];
+  for (int i = 0; i < TURNS; i++) times[i] = run(recipe, options, last);
+  qsort(times, TURNS, sizeof *times, by_size);
+  return times[TURNS / 2];
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3 || !getenv("MXGEN_CACHE_DIR"))
+    return fprintf(stderr, "usage: MXGEN_CACHE_DIR=... bench_jit RECIPE ARCH\n"), 2;
+  const char *archs[] = {argv[2], NULL};
+  mxg_kernel_counts counts = {0};
+  mxg_options options = MXG_OPTIONS_INIT;
+  options.archs = archs;
+  options.counts = &counts;
+  double cold = run(argv[1], &options, MXG_STAGE_BUNDLE);
+  printf("  cold  %9.2f ms  (%u kernels compiled, %u from the cache)%s%s\n", 1e3 * cold, counts.compiled, counts.cached,
+         *counts.note ? "  " : "", counts.note);
+  if (counts.cached) return fprintf(stderr, "bench_jit: the cache was not empty\n"), 1;
+  double warm = median(argv[1], &options, MXG_STAGE_BUNDLE);
+  printf("  warm  %9.2f ms  (%u kernels compiled, %u from the cache; median of %d)%s%s\n", 1e3 * warm, counts.compiled,
+         counts.cached, TURNS, *counts.note ? "  " : "", counts.note);
+  if (counts.compiled) return fprintf(stderr, "bench_jit: the cache was not used\n"), 1;
+  static const struct {
+    mxg_stage stage;
+    const char *name;
+  } stages[] = {{MXG_STAGE_MODEL, "recipe and model"},
+                {MXG_STAGE_PLAN, "plan"},
+                {MXG_STAGE_SOURCES, "sources"},
+                {MXG_STAGE_CUBINS, "cubins"},
+                {MXG_STAGE_BUNDLE, "bundle"}};
+  double before = 0;
+  for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+    double upto = median(argv[1], &options, stages[i].stage);
+    printf("        %9.2f ms  %s\n", 1e3 * (upto - before), stages[i].name);
+    before = upto;
+  }
+  return 0;
+}
