@@ -86,7 +86,9 @@ void mxg_bundle_free(mxg_bundle *bundle);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3 } mxg_transport;
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that is
+** expected to be fastest; host where GPUs are missing or do not reach each other. */
+typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
 typedef struct mxg_exec_options {
@@ -132,6 +134,10 @@ mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 ** seconds[i]: of run i, of the rank that took longest, by the GPUs' clocks. *start_seconds: what the host needed to
 ** start one, the median; may be NULL. MXG_ERR_UNSUPPORTED on a transport without a device. */
 mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+
+/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
+** Lives with the executor. */
+mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */
 uint64_t mxg_exec_device_bytes(const mxg_exec *exec, uint32_t rank);

@@ -66,14 +66,16 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
   mxg_gather_bench bench = {.bundle = bundle,
                             .copy = all || !strcmp(args->transport, "copy"),
                             .direct = all || !strcmp(args->transport, "direct"),
+                            .automatic = args->transport && !strcmp(args->transport, "auto"),
                             .no_check = args->no_check,
                             .no_graph = args->no_graph,
                             .repeats = (unsigned)args->repeats,
                             .copy_streams = (unsigned)args->streams,
                             .chunk_bytes = args->chunk,
                             .timeout_ms = (unsigned)args->timeout};
-  if (!bench.copy && !bench.direct)
-    return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct and all", args->transport);
+  if (!bench.copy && !bench.direct && !bench.automatic)
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, auto and all",
+                    args->transport);
   MXG_TRY(mxg_gather_bench_run(&bench, err));
   mxg_text text = {0};
   print(&bench, args->json, &text);

@@ -346,7 +346,14 @@ static mxg_status bench_transport(bench *b, mxg_transport transport, const char 
   options.record = show;
   mxg_exec *exec = NULL;
   MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, &options, err));
-  mxg_status status = bind_all(b, exec, b->places, err);
+  const char *why;
+  mxg_transport chosen = mxg_exec_transport(exec, &why);
+  if (transport == MXG_AUTO) {
+    line->transport = chosen == MXG_COPY ? "auto: copy" : "auto: direct";
+    snprintf(line->why, sizeof line->why, "%s", why);
+  }
+  mxg_status status = chosen == MXG_HOST ? mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "auto chose the host: %.200s", why)
+                                         : bind_all(b, exec, b->places, err);
   if (status == MXG_OK) status = poison(b, err);
   if (status == MXG_OK) status = mxg_exec_run(exec, err);
   if (status == MXG_OK && b->hosts) status = check_targets(b, line, err);
@@ -381,6 +388,7 @@ static mxg_status run(bench *b, mxg_error *err) {
   }
   if (b->ask->copy) MXG_TRY(bench_transport(b, MXG_COPY, "copy", err));
   if (b->ask->direct) MXG_TRY(bench_transport(b, MXG_DIRECT, "direct", err));
+  if (b->ask->automatic) MXG_TRY(bench_transport(b, MXG_AUTO, "auto", err));
   return MXG_OK;
 }
 

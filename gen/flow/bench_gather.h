@@ -1,6 +1,6 @@
 /* bench_gather.h -- `mxgen bench RECIPE`: a bundle's schedule on this machine's GPUs, over random shards that are made
-*in
-** their memory; checked against the host transport, timed beside the link's own rate. */
+ *in
+ ** their memory; checked against the host transport, timed beside the link's own rate. */
 #ifndef MXG_BENCH_GATHER_H
 #define MXG_BENCH_GATHER_H
 
@@ -10,6 +10,7 @@ enum { MXG_GATHER_LINES = 4 };
 
 typedef struct mxg_gather_line {
   const char *transport;
+  char why[256];              /* of an automatic choice */
   double median, least, most; /* seconds of one run, of the slowest rank */
   double start;               /* seconds of the host to start one */
   uint64_t device_bytes;      /* beyond source and target, of the rank that needs most */
@@ -18,7 +19,7 @@ typedef struct mxg_gather_line {
 
 typedef struct mxg_gather_bench {
   const mxg_bundle *bundle;
-  bool copy, direct; /* which transports */
+  bool copy, direct, automatic; /* which transports */
   bool no_check, no_graph;
   unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;

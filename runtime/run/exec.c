@@ -1,6 +1,7 @@
 /* exec.c -- the executor: names to arrays, bound memory and its checks, and the choice of a transport. Moving bytes is
 ** the transports' (transport_host.c and others); the schedule is the plan's. */
 #include "bundle.h"
+#include "choose.h"
 #include "error.h"
 #include "memory.h"
 #include "plan_check.h"
@@ -13,6 +14,8 @@
 struct mxg_exec {
   mxg_exec_view view;
   const mxg_transport_table *table;
+  mxg_transport transport;
+  char why[MXG_WHY_ROOM];
   void *state;
   uint32_t *ranks;
   mxg_place *places;
@@ -31,6 +34,8 @@ enum { transport_count = sizeof transports / sizeof *transports };
 
 static mxg_status choose_transport(mxg_exec *exec, mxg_error *err) {
   unsigned which = exec->view.options.transport;
+  if (which == MXG_AUTO) which = mxg_choose(&exec->view, exec->why);
+  exec->transport = (mxg_transport)which;
   if (which >= transport_count) return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no transport %u", which);
   if (transports[which]) {
     exec->table = transports[which];
@@ -106,9 +111,9 @@ static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec
   if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks)
     return mxg_fail_nomem(err);
   MXG_TRY(copy_options(exec, options, err));
-  MXG_TRY(choose_transport(exec, err));
   MXG_TRY(choose_ranks(exec, err));
   exec->view.ranks = exec->ranks;
+  MXG_TRY(choose_transport(exec, err));
   exec->view.places = exec->places;
   exec->view.kept = exec->kept;
   hash_names(exec);
@@ -325,6 +330,11 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to measure", exec->table->name);
   MXG_TRY(make_ready(exec, err));
   return exec->table->measure(exec->state, repeats, seconds, start_seconds, err);
+}
+
+mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why) {
+  if (why) *why = exec->why;
+  return exec->transport;
 }
 
 uint64_t mxg_exec_device_bytes(const mxg_exec *exec, uint32_t rank) {

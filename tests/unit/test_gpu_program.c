@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "bundle.h"
+#include "choose.h"
 #include "model.h"
 #include "plan_build.h"
 #include "plan_check.h"
@@ -446,6 +447,22 @@ static void few_ops(void **state) {
   mxg_arena_free(&made.arena);
 }
 
+/* Small work is worth no copies, large work is. */
+static void chosen_by_size(void **state) {
+  (void)state;
+  planned small = plan_recipe(MXG_ROOT "/recipes/tiny_dense.lua");
+  planned large = plan_recipe(MXG_ROOT "/recipes/llama3_8b_tp2.lua");
+  const mxg_plan *tiny = mxg_bundle_plan(small.bundle), *llama = mxg_bundle_plan(large.bundle);
+  assert_true(mxg_expect_direct(tiny) < mxg_expect_copy(tiny));
+  assert_true(mxg_expect_copy(llama) < mxg_expect_direct(llama));
+  double floor = (double)llama->ranks[0].received_bytes / 394e9;
+  assert_true(mxg_expect_copy(llama) > floor && mxg_expect_copy(llama) < 1.1 * floor);
+  mxg_bundle_free(small.bundle);
+  mxg_bundle_free(large.bundle);
+  mxg_arena_free(&small.arena);
+  mxg_arena_free(&large.arena);
+}
+
 /* ---- when things are not there ---- */
 
 static long allocations_left;
@@ -509,7 +526,18 @@ static void no_gpu(void **state) {
     assert_null(exec);
     assert_true(*err.text != 0);
   }
+  mxg_exec_options options = MXG_EXEC_INIT;
   mxg_exec *host = NULL;
+  options.transport = MXG_AUTO;
+  mxg_error refused = {0};
+  if (mxg_exec_create(&host, bundle, &options, &refused) == MXG_OK) { /* no GPU: the host, and why */
+    const char *why = NULL;
+    assert_int_equal(mxg_exec_transport(host, &why), MXG_HOST);
+    assert_true(*why != 0);
+    mxg_exec_free(host);
+  } else {
+    assert_int_equal(refused.code, 647);
+  }
   double seconds = 0;
   mxg_error err = {0};
   assert_int_equal(mxg_exec_create(&host, bundle, NULL, &err), MXG_OK);
@@ -558,8 +586,9 @@ static void joined(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),       cmocka_unit_test(every_sample),
-                                     cmocka_unit_test(tiny_recipes), cmocka_unit_test(few_ops),
-                                     cmocka_unit_test(no_memory),    cmocka_unit_test(no_gpu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),         cmocka_unit_test(every_sample),
+                                     cmocka_unit_test(tiny_recipes),   cmocka_unit_test(few_ops),
+                                     cmocka_unit_test(chosen_by_size), cmocka_unit_test(no_memory),
+                                     cmocka_unit_test(no_gpu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
