@@ -7,6 +7,7 @@ set -u
 mxgen=$1 root=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export MXGEN_CACHE_DIR=$work/kernel-cache # never the user's
 failed=0
 
 # expect CODE WORDS ARGUMENTS...: what mxgen does with the arguments.

@@ -1,6 +1,6 @@
 /* The kernel cache against everything that can happen to its folder: damage, things that are no files, other owners,
 ** full and read-only disks, writers that die, eight processes at once. Never an abort, never a wrong kernel. */
-#define _GNU_SOURCE /* mount namespaces for a full disk */
+#define _GNU_SOURCE /* mount namespaces for a full disk, realpath */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -507,6 +507,53 @@ static void a_damaged_cache_never_changes_a_bundle(void **state) {
   unsetenv("MXGEN_JIT");
 }
 
+/* A file that looks like the NVRTC to take and turns out not to do: kernels are kept under the one that made them. */
+static void kernels_are_kept_under_the_nvrtc_that_made_them(void **state) {
+  (void)state;
+  char math[512], builtins[600], real[512];
+  const mxg_nvrtc *nvrtc;
+  mxg_error err = {0};
+  mxg_kernel_counts counts;
+  char digest[65], again[65], build[MXG_NVRTC_BUILD_ROOM], true_build[MXG_NVRTC_BUILD_ROOM];
+  if (!need_nvrtc()) return;
+  assert_int_equal(mxg_nvrtc_open(&nvrtc, &err), MXG_OK);
+  assert_true(mxg_library_find(math, sizeof math, "libm.so.6"));
+  assert_non_null(realpath(nvrtc->path, real));
+  char *name = strrchr(real, '/') + 1;
+  snprintf(builtins, sizeof builtins, "%.*slibnvrtc-builtins.so.%d.%d", (int)(name - real), real, nvrtc->major,
+           nvrtc->minor);
+  char soname[64];
+  snprintf(soname, sizeof soname, "libnvrtc.so.%d", nvrtc->major);
+  assert_int_equal(generate(&counts, digest, &err), MXG_OK);
+  assert_true(mxg_nvrtc_build(true_build, NULL));
+
+  char *told = getenv("MXGEN_NVRTC") ? strdup(getenv("MXGEN_NVRTC")) : NULL;
+  char home[sizeof test_folder + 8], lib[sizeof home + 8], link[4][sizeof lib + 80];
+  snprintf(home, sizeof home, "%s/home", test_folder);
+  snprintf(lib, sizeof lib, "%s/lib64", home);
+  assert_int_equal(mkdir(home, 0700) | mkdir(lib, 0700), 0);
+  snprintf(link[0], sizeof link[0], "%s/%s", home, soname);
+  snprintf(link[1], sizeof link[1], "%s/libnvrtc-builtins.so.%d.%d", home, nvrtc->major, nvrtc->minor);
+  snprintf(link[2], sizeof link[2], "%s/%s", lib, soname);
+  snprintf(link[3], sizeof link[3], "%s/libnvrtc-builtins.so.%d.%d", lib, nvrtc->major, nvrtc->minor);
+  assert_int_equal(symlink(math, link[0]) | symlink(builtins, link[1]), 0);
+  assert_int_equal(symlink(real, link[2]) | symlink(builtins, link[3]), 0);
+  setenv("MXGEN_NVRTC", home, 1);
+  assert_true(mxg_nvrtc_build(build, NULL)); /* thinks of the wrong file */
+  assert_string_not_equal(build, true_build);
+  for (int turn = 0; turn < 2; turn++) { /* and finds, once NVRTC is open, what the first generate kept */
+    assert_int_equal(generate(&counts, again, &err), MXG_OK);
+    assert_string_equal(digest, again);
+    assert_int_equal(counts.compiled, 0);
+    assert_string_equal(counts.note, "");
+  }
+  unsetenv("MXGEN_NVRTC");
+  if (told) setenv("MXGEN_NVRTC", told, 1);
+  free(told);
+  for (int i = 0; i < 4; i++) unlink(link[i]);
+  assert_int_equal(rmdir(lib) | rmdir(home), 0);
+}
+
 int main(void) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, fresh_folder, remove_folder)
   const struct CMUnitTest tests[] = {
@@ -523,6 +570,7 @@ int main(void) {
       CASE(eight_processes_compile_each_kernel_once),
       CASE(the_build_of_nvrtc_is_the_same_before_and_after),
       CASE(a_damaged_cache_never_changes_a_bundle),
+      CASE(kernels_are_kept_under_the_nvrtc_that_made_them),
   };
   return cmocka_run_group_tests_name("cache", tests, NULL, NULL) != 0;
 }
