@@ -135,6 +135,10 @@ mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 ** start one, the median; may be NULL. MXG_ERR_UNSUPPORTED on a transport without a device. */
 mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
 
+/* Runs the schedule once, op by op, and writes what each rank's streams did when as a Chrome trace (JSON): pid is the
+** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
+mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
+
 /* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
 ** Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);

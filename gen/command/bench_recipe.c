@@ -72,6 +72,7 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
                             .repeats = (unsigned)args->repeats,
                             .copy_streams = (unsigned)args->streams,
                             .chunk_bytes = args->chunk,
+                            .trace = args->trace,
                             .timeout_ms = (unsigned)args->timeout};
   if (!bench.copy && !bench.direct && !bench.automatic)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, auto and all",

@@ -155,6 +155,8 @@ static const mxg_option options[] = {
      "copy: copies under way at a time"},
     {"timeout", 0, MXG_OPTION_COUNT, offsetof(mxg_args, timeout), offsetof(mxg_args, has_timeout), "MS",
      "how long a run may take; default: 60000"},
+    {"trace", 0, MXG_OPTION_TEXT, offsetof(mxg_args, trace), 0, "FILE",
+     "write a Chrome trace of one more run, of the last transport"},
     {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
     {"no-check", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_check), 0, NULL, "do not compare targets with the host's"},
     MXG_OPTION_SETS,

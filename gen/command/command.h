@@ -23,7 +23,7 @@ typedef struct mxg_args {
   bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph, no_cache;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
-  const char *target_ranks, *only, *embed, *transport, *size;
+  const char *target_ranks, *only, *embed, *transport, *size, *trace;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
   bool has_repeats, has_chunk, has_streams, has_timeout;
   uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams, timeout;

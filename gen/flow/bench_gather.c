@@ -359,6 +359,7 @@ static mxg_status bench_transport(bench *b, mxg_transport transport, const char 
   if (status == MXG_OK && b->hosts) status = check_targets(b, line, err);
   if (status == MXG_OK) status = time_runs(b, exec, line, err);
   if (status == MXG_OK && b->hosts) status = check_targets(b, line, err); /* what the timed runs left */
+  if (status == MXG_OK && b->ask->trace) status = mxg_exec_trace(exec, b->ask->trace, err);
   mxg_exec_free(exec);
   return status;
 }

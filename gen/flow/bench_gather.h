@@ -23,6 +23,7 @@ typedef struct mxg_gather_bench {
   bool no_check, no_graph;
   unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;
+  const char *trace; /* file for a trace of the last transport; NULL: none */
   /* results */
   char device[128];
   uint32_t ranks, gpus;

@@ -1,9 +1,10 @@
 /* choose.c -- see choose.h. The rates are those of two H200s that both pull (NV18): kernels that read a peer get 337
-*GB/s,
-** copy engines 394, because a copy engine asks for more bytes at a time; memory gives a conversion 3.9 TB/s. What a run
-** costs besides is its own start, and with copies the first chunk's way and the last one's conversion. Other machines
-*have
-** other rates and nearly the same ratios, and only those matter here. */
+ *GB/s,
+ ** copy engines 394, because a copy engine asks for more bytes at a time; memory gives a conversion 3.9 TB/s. What a
+ *run
+ ** costs besides is its own start, and with copies the first chunk's way and the last one's conversion. Other machines
+ *have
+ ** other rates and nearly the same ratios, and only those matter here. */
 #include "choose.h"
 
 #include "driver.h"

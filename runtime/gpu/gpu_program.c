@@ -157,6 +157,57 @@ mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg
   return give_all(program, plan, functions, err);
 }
 
+/* ---- traces ---- */
+
+size_t mxg_program_time_count(const mxg_gpu_program *program) { return 1 + 2 * program->count; }
+
+static bool takes_time(const mxg_gpu_op *op) {
+  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH;
+}
+
+mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                                   mxg_cu_event *const *times, mxg_error *err) {
+  MXG_TRY(mxg_event_record(times[0], program->streams[0], err));
+  for (size_t i = 0; i < program->count; i++) {
+    const mxg_gpu_op *op = &program->ops[i];
+    if (takes_time(op)) MXG_TRY(mxg_event_record(times[1 + 2 * i], program->streams[op->stream], err));
+    MXG_TRY(give_op(program, op, plan, functions, err));
+    if (takes_time(op)) MXG_TRY(mxg_event_record(times[2 + 2 * i], program->streams[op->stream], err));
+  }
+  return MXG_OK;
+}
+
+static void print_op(mxg_text *out, const mxg_gpu_op *op, const mxg_plan *plan) {
+  if (op->kind == MXG_OP_COPY) {
+    const mxg_copy *c = &op->u.copy;
+    mxg_text_format(out, "\"name\": \"copy\", \"args\": {\"bytes\": %llu, \"rows\": %llu}",
+                    (unsigned long long)(c->width * c->height), (unsigned long long)c->height);
+  } else if (op->kind == MXG_OP_FILL) {
+    mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}", (unsigned long long)op->u.fill.bytes);
+  } else {
+    mxg_text_puts(out, "\"name\": ");
+    mxg_text_json(out, plan->kernels[op->index].name);
+    mxg_text_format(out, ", \"args\": {\"tiles\": %llu, \"entries\": %u}", (unsigned long long)op->u.launch.tiles,
+                    op->u.launch.count);
+  }
+}
+
+mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_event *const *times,
+                             uint32_t rank, mxg_text *out, mxg_error *err) {
+  for (size_t i = 0; i < program->count; i++) {
+    const mxg_gpu_op *op = &program->ops[i];
+    float begin = 0, took = 0;
+    if (!takes_time(op)) continue;
+    MXG_TRY(mxg_event_between(&begin, times[0], times[1 + 2 * i], err));
+    MXG_TRY(mxg_event_between(&took, times[1 + 2 * i], times[2 + 2 * i], err));
+    mxg_text_format(out, "%s\n{\"ph\": \"X\", \"pid\": %u, \"tid\": %u, \"ts\": %.2f, \"dur\": %.2f, ",
+                    out->count > 1 ? "," : "", rank, op->stream, (double)begin * 1e3, (double)took * 1e3);
+    print_op(out, op, plan);
+    mxg_text_puts(out, "}");
+  }
+  return out->failed ? mxg_fail_nomem(err) : MXG_OK;
+}
+
 bool mxg_program_look(mxg_gpu_program *program) {
   const int most_looks = 200; /* of a millisecond each */
   if (program->step_count == 0 || !program->looker) return true;

@@ -7,6 +7,7 @@
 
 #include "copy_plan.h"
 #include "driver.h"
+#include "text.h"
 
 /* Stream 0 is where a program begins and ends. */
 enum { MXG_STREAMS_MOST = 9 };
@@ -77,6 +78,14 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg
 /* Gives all of it to the GPU, and returns at once. */
 mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              mxg_error *err);
+/* The same op by op, with an event of `times` before all of them and two around each: for traces. */
+size_t mxg_program_time_count(const mxg_gpu_program *program);
+mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                                   mxg_cu_event *const *times, mxg_error *err);
+/* Chrome trace events of a program that was started so and has ended, each with a comma before it but the first of all.
+ */
+mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_event *const *times,
+                             uint32_t rank, mxg_text *out, mxg_error *err);
 /* Reads the marks, while the program runs; false: the GPU did not answer in time. */
 bool mxg_program_look(mxg_gpu_program *program);
 /* The first marked step that was not done at the last look; MXG_NONE: all were. */

@@ -247,5 +247,11 @@ static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *
   return mxg_team_open(state, view, "copy", mxg_copy_build, true, err);
 }
 
-const mxg_transport_table mxg_transport_copy = {"copy",         copy_open,        mxg_team_bind,        mxg_team_run,
-                                                mxg_team_close, mxg_team_measure, mxg_team_device_bytes};
+const mxg_transport_table mxg_transport_copy = {.name = "copy",
+                                                .open = copy_open,
+                                                .bind = mxg_team_bind,
+                                                .run = mxg_team_run,
+                                                .close = mxg_team_close,
+                                                .measure = mxg_team_measure,
+                                                .trace = mxg_team_trace,
+                                                .device_bytes = mxg_team_device_bytes};

@@ -126,5 +126,11 @@ static mxg_status direct_open(void **state, const mxg_exec_view *view, mxg_error
   return mxg_team_open(state, view, "direct", mxg_direct_build, false, err);
 }
 
-const mxg_transport_table mxg_transport_direct = {"direct",       direct_open,      mxg_team_bind,        mxg_team_run,
-                                                  mxg_team_close, mxg_team_measure, mxg_team_device_bytes};
+const mxg_transport_table mxg_transport_direct = {.name = "direct",
+                                                  .open = direct_open,
+                                                  .bind = mxg_team_bind,
+                                                  .run = mxg_team_run,
+                                                  .close = mxg_team_close,
+                                                  .measure = mxg_team_measure,
+                                                  .trace = mxg_team_trace,
+                                                  .device_bytes = mxg_team_device_bytes};

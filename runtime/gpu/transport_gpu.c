@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "plan_check.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -241,7 +242,7 @@ static mxg_status take_slots(mxg_gpu_rank *r, mxg_error *err) {
 typedef struct crew {
   mxg_gpu_team *team;
   unsigned repeats;
-  bool measures;
+  bool measures, traces;
   double deadline;
   pthread_barrier_t all_here;
 } crew;
@@ -379,7 +380,8 @@ static mxg_status run_rank(crew *c, mxg_gpu_rank *r, mxg_error *err) {
     }
     if (status != MXG_OK) continue;
     double begin = seconds_now();
-    status = mxg_program_start(&r->program, plan, r->functions, err);
+    status = c->traces ? mxg_program_start_timed(&r->program, plan, r->functions, r->times, err)
+                       : mxg_program_start(&r->program, plan, r->functions, err);
     starts[i] = seconds_now() - begin;
     if (status == MXG_OK && c->measures) status = mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err);
   }
@@ -458,25 +460,29 @@ mxg_status mxg_team_run(void *state, mxg_error *err) {
   return MXG_OK;
 }
 
-static void free_times(mxg_gpu_rank *r, unsigned repeats) {
+static void free_times(mxg_gpu_rank *r, size_t count) {
   if (mxg_gpu_use(r->gpu, NULL) != MXG_OK) return;
-  for (size_t i = 0; r->times && i < (size_t)repeats * 3; i++) mxg_event_free(r->times[i]);
+  for (size_t i = 0; r->times && i < count; i++) mxg_event_free(r->times[i]);
   mxg_gpu_free(r->flush);
   mxg_free(r->times);
   r->times = NULL;
   r->flush = 0;
 }
 
-/* Of each run: ready, begin and end. */
-static mxg_status make_times(mxg_gpu_rank *r, unsigned repeats, mxg_error *err) {
-  r->times = mxg_alloc((size_t)repeats * 3 * sizeof *r->times);
+static mxg_status make_times(mxg_gpu_rank *r, size_t count, mxg_error *err) {
+  r->times = mxg_alloc(count * sizeof *r->times);
   if (!r->times) return mxg_fail_nomem(err);
   MXG_TRY(mxg_gpu_use(r->gpu, err));
-  for (size_t i = 0; i < (size_t)repeats * 3; i++) MXG_TRY(mxg_event_create(&r->times[i], true, err));
+  for (size_t i = 0; i < count; i++) MXG_TRY(mxg_event_create(&r->times[i], true, err));
+  return MXG_OK;
+}
+
+static mxg_status make_flush(mxg_gpu_rank *r, mxg_error *err) {
   r->flush_bytes = 2 * mxg_gpu_about(r->gpu)->l2_bytes;
   return mxg_gpu_alloc(&r->flush, r->flush_bytes, err);
 }
 
+/* Of each run there are three times: ready, begin and end. */
 static mxg_status read_times(const mxg_gpu_rank *r, unsigned repeats, double *seconds, mxg_error *err) {
   MXG_TRY(mxg_gpu_use(r->gpu, err));
   for (size_t i = 0; i < repeats; i++) {
@@ -493,15 +499,55 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
   MXG_TRY(make_ready(&c, err));
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
-  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) status = make_times(&team->ranks[i], repeats, err);
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
+    status = make_times(&team->ranks[i], (size_t)repeats * 3, err);
+    if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
+  }
   if (status == MXG_OK) status = go(&c, err);
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = read_times(&team->ranks[i], repeats, seconds, err);
   if (start_seconds) *start_seconds = 0;
   for (uint32_t i = 0; i < team->count; i++) {
     if (start_seconds && *start_seconds < team->ranks[i].start_seconds) *start_seconds = team->ranks[i].start_seconds;
-    free_times(&team->ranks[i], repeats);
+    free_times(&team->ranks[i], (size_t)repeats * 3);
   }
+  return status;
+}
+
+static mxg_status write_trace(const mxg_gpu_team *team, const char *path, mxg_error *err) {
+  mxg_text text = {0};
+  mxg_text_puts(&text, "[");
+  mxg_status status = MXG_OK;
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
+    const mxg_gpu_rank *r = &team->ranks[i];
+    status = mxg_gpu_use(r->gpu, err);
+    if (status == MXG_OK) status = mxg_program_trace(&r->program, team->view->plan, r->times, r->rank, &text, err);
+  }
+  mxg_text_puts(&text, "\n]\n");
+  if (status == MXG_OK && text.failed) status = mxg_fail_nomem(err);
+  FILE *file = status == MXG_OK ? fopen(path, "w") : NULL;
+  bool written = file && fwrite(text.bytes, 1, text.count, file) == text.count;
+  int why = errno;
+  if (file && fclose(file)) written = false;
+  mxg_text_free(&text);
+  if (status != MXG_OK || written) return status;
+  mxg_fail(err, MXG_ERR_IO, 649, "the trace cannot be written: %s", strerror(why));
+  mxg_error_place(err, path, 0, 0, 0);
+  if (err) err->native = why;
+  return MXG_ERR_IO;
+}
+
+mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err) {
+  crew c = {.team = state, .repeats = 1, .traces = true};
+  mxg_gpu_team *team = state;
+  MXG_TRY(make_ready(&c, err));
+  mxg_status status = MXG_OK;
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
+    status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);
+  if (status == MXG_OK) status = go(&c, err);
+  if (status == MXG_OK) status = write_trace(team, path, err);
+  for (uint32_t i = 0; i < team->count; i++)
+    free_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program));
   return status;
 }
 

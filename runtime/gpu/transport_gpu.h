@@ -23,7 +23,7 @@ typedef struct mxg_gpu_rank {
   mxg_cu_function **functions; /* by kernel */
   mxg_gpu_slot *slots;         /* the plan's */
   mxg_gpu_program program;
-  mxg_cu_event **times;        /* of mxg_exec_measure: three a run */
+  mxg_cu_event **times;        /* of mxg_exec_measure and _trace */
   uint64_t flush, flush_bytes; /* of mxg_exec_measure: memory to push others out of the L2 */
   uint64_t device_bytes;
   /* of one run */
@@ -52,6 +52,7 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
 void mxg_team_close(void *state);
 

@@ -332,6 +332,14 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
   return exec->table->measure(exec->state, repeats, seconds, start_seconds, err);
 }
 
+mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err) {
+  if (!exec || !path) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_trace: exec or path is NULL");
+  if (!exec->table->trace)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to trace", exec->table->name);
+  MXG_TRY(make_ready(exec, err));
+  return exec->table->trace(exec->state, path, err);
+}
+
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why) {
   if (why) *why = exec->why;
   return exec->transport;

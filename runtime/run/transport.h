@@ -29,8 +29,9 @@ typedef struct mxg_transport_table {
   /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
   mxg_status (*run)(void *state, mxg_error *err);
   void (*close)(void *state); /* NULL is fine */
-  /* mxg_exec_measure and mxg_exec_device_bytes. NULL: there is no device. */
+  /* mxg_exec_measure, _trace and _device_bytes. NULL: there is no device. */
   mxg_status (*measure)(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+  mxg_status (*trace)(void *state, const char *path, mxg_error *err);
   uint64_t (*device_bytes)(const void *state, uint32_t rank);
 } mxg_transport_table;
 

@@ -490,4 +490,5 @@ static mxg_status host_run(void *state, mxg_error *err) {
   return h->first_error.status;
 }
 
-const mxg_transport_table mxg_transport_host = {"host", host_open, NULL, host_run, host_close, NULL, NULL};
+const mxg_transport_table mxg_transport_host = {
+    .name = "host", .open = host_open, .run = host_run, .close = host_close};
