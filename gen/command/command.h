@@ -24,6 +24,7 @@ typedef struct mxg_args {
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
   const char *target_ranks, *only, *embed, *transport, *size, *trace;
+  const char *source, *target, *from_weights;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
   bool has_repeats, has_chunk, has_streams, has_timeout;
   uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams, timeout;
@@ -69,6 +70,7 @@ MXG_VERB(run);
 MXG_VERB(verify);
 MXG_VERB(show);
 MXG_VERB(bench);
+MXG_VERB(init);
 MXG_VERB(doctor);
 MXG_VERB(cache);
 #undef MXG_VERB
