@@ -1,9 +1,8 @@
 /* cache_entry.h -- the bytes of one entry of the cache. Private to cache*.c.
 **
-** All numbers little-endian: magic (8), format version, then key (32), registers, shared bytes, local bytes, NVRTC
-*major,
-** minor, bytes of the kernel's name, of the architecture's (u32 each), bytes of the cubin (u64), kernel, arch, cubin,
-** and the SHA-256 over all before it. A file has exactly these bytes. */
+** All numbers little-endian: magic (8), format version (u32), key (32); registers, shared bytes, local bytes, NVRTC's
+** major, minor, bytes of the kernel's name and of the architecture's (u32 each), bytes of the cubin (u64); then kernel,
+** architecture, cubin, and the SHA-256 over all before it. A file has exactly these bytes. */
 #ifndef MXG_CACHE_ENTRY_H
 #define MXG_CACHE_ENTRY_H
 

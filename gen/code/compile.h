@@ -25,8 +25,7 @@ extern const char *const mxg_default_archs[]; /* "sm_80" ... "sm_120a", NULL */
 mxg_status mxg_arch_check(const char *arch, mxg_error *err);
 
 /* Compiles every source for `arch` with `threads` threads (0: one a core), without the disk cache. cubins[i] belongs to
-** sources[i]; memory is of `arena`. MXG_ERR_ENVIRONMENT without NVRTC (err says what was searched), MXG_ERR_COMPILE
-*with
+** sources[i]; memory is of `arena`. MXG_ERR_ENVIRONMENT without NVRTC (err says what was searched); MXG_ERR_COMPILE has
 ** NVRTC's first error line. */
 mxg_status mxg_compile(const mxg_cubin **out, const mxg_source *sources, uint32_t count, const char *arch,
                        unsigned threads, mxg_arena *arena, mxg_error *err);
