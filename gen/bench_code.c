@@ -39,6 +39,7 @@ static uint32_t unit_elements(const mxg_kernel *kernel) {
   case MXG_QUANTIZE_ROWWISE: return kernel->dst.block_cols;
   case MXG_QUANTIZE_COLUMNWISE: return kernel->dst.block_rows;
   case MXG_QUANTIZE_SQUARE: return kernel->dst.block_rows * kernel->dst.block_cols;
+  case MXG_QUANTIZE_BOTH: return 32 * 32;
   case MXG_MOVE:
   case MXG_DEQUANTIZE:
   case MXG_AMAX:
@@ -94,8 +95,9 @@ mxg_status mxg_bench_code(const mxg_code_line **lines, uint32_t *count, const ch
     MXG_TRY(compile_all(&cubins, kernels, chosen, archs[a], arena, err));
     MXG_TRY(compile_all(&counted, shorter, chosen, archs[a], arena, err));
     for (uint32_t i = 0; i < chosen; i++) {
-      double bytes = mxg_elem_bytes(kernels[i].src.elem) + mxg_elem_bytes(kernels[i].dst.elem) +
-                     scale_bytes(&kernels[i].src) + scale_bytes(&kernels[i].dst);
+      double written = mxg_elem_bytes(kernels[i].dst.elem) + scale_bytes(&kernels[i].dst);
+      double bytes = mxg_elem_bytes(kernels[i].src.elem) + scale_bytes(&kernels[i].src) +
+                     written * (kernels[i].family == MXG_QUANTIZE_BOTH ? 2 : 1);
       all[made++] = (mxg_code_line){.work = works[i]->name,
                                     .arch = archs[a],
                                     .registers = cubins[i].registers,

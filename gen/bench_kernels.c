@@ -62,10 +62,11 @@ typedef struct task {
   const mxg_work *work;
   const extents *shape;
   mxg_kernel kernel;
-  uint32_t sets, repeats, count; /* count: entries of the table */
+  uint32_t sets, repeats;
+  uint32_t tensors, targets, count; /* targets: 2 where both directions are written; count: entries of the table */
   uint64_t tiles, elements;
-  plane src, src_scale, dst, dst_scale;
-  mx_entry *host_entries; /* over the band, in host memory */
+  plane src, src_scale, dst, dst_scale, down, down_scale; /* down: the columnwise target of both */
+  mx_entry *host_entries;                                 /* over the band, in host memory */
   uint64_t tables[sets_most];
   mxg_cu_module *module;
   mxg_cu_function *function;
@@ -131,62 +132,96 @@ static void shape_of(const task *t, uint32_t i, uint32_t *rows, uint32_t *cols) 
 }
 
 /* Rows of the one matrix, or of each of the experts, from these addresses on; `repeats` bands. */
-static void make_entries(const task *t, mx_entry *entries, uint64_t *tiles, uint64_t src, uint64_t src_scale,
-                         uint64_t dst, uint64_t dst_scale, uint32_t repeats) {
-  const mxg_encoding *from = &t->kernel.src, *to = &t->kernel.dst;
+/* How one target of the work is held: the second is columnwise. */
+static mxg_encoding target_of(const task *t, uint32_t which) {
+  mxg_encoding to = t->kernel.dst;
+  if (which) to.block_rows = to.block_cols, to.block_cols = 1;
+  return to;
+}
+
+/* Addresses of the planes. */
+typedef struct places {
+  uint64_t src, src_scale, dst[2], dst_scale[2];
+} places;
+
+static void make_entries(const task *t, mx_entry *entries, uint64_t *tiles, places at, uint32_t repeats) {
+  const mxg_encoding *from = &t->kernel.src;
+  uint32_t made = 0;
   *tiles = 0;
-  for (uint32_t i = 0; i < t->count; i++) {
+  for (uint32_t i = 0; i < t->tensors; i++) {
     uint32_t rows = 0, cols = 0;
     shape_of(t, i, &rows, &cols);
     rows *= repeats;
-    mxg_scale_shape read = mxg_scale_shape_of(from, rows, cols), made = mxg_scale_shape_of(to, rows, cols);
-    entries[i] = (mx_entry){.src = src,
-                            .src_scale = src_scale,
-                            .dst = dst,
-                            .dst_scale = dst_scale,
-                            .src_ld = cols,
-                            .dst_ld = cols,
-                            .rows = rows,
-                            .cols = cols,
-                            .src_scale_ld = read.ld,
-                            .dst_scale_ld = made.ld,
-                            .first_tile = *tiles};
+    mxg_scale_shape read = mxg_scale_shape_of(from, rows, cols);
+    for (uint32_t d = 0; d < t->targets; d++) {
+      mxg_encoding to = target_of(t, d);
+      mxg_scale_shape written = mxg_scale_shape_of(&to, rows, cols);
+      entries[made++] = (mx_entry){.src = at.src,
+                                   .src_scale = at.src_scale,
+                                   .dst = at.dst[d],
+                                   .dst_scale = at.dst_scale[d],
+                                   .src_ld = cols,
+                                   .dst_ld = cols,
+                                   .rows = rows,
+                                   .cols = cols,
+                                   .src_scale_ld = read.ld,
+                                   .dst_scale_ld = written.ld,
+                                   .first_tile = *tiles};
+      at.dst[d] += (uint64_t)rows * cols * mxg_elem_bytes(to.elem);
+      at.dst_scale[d] += written.stored_rows * written.stored_cols * written.bytes_each;
+    }
     *tiles += mxg_kernel_tiles(&t->kernel, rows, cols);
-    src += (uint64_t)rows * cols * mxg_elem_bytes(from->elem);
-    dst += (uint64_t)rows * cols * mxg_elem_bytes(to->elem);
-    src_scale += read.stored_rows * read.stored_cols * read.bytes_each;
-    dst_scale += made.stored_rows * made.stored_cols * made.bytes_each;
+    at.src += (uint64_t)rows * cols * mxg_elem_bytes(from->elem);
+    at.src_scale += read.stored_rows * read.stored_cols * read.bytes_each;
   }
 }
 
+static uint64_t scales_of(const mxg_encoding *e, uint32_t rows, uint32_t cols) {
+  mxg_scale_shape shape = mxg_scale_shape_of(e, rows, cols);
+  return shape.stored_rows * shape.stored_cols * shape.bytes_each;
+}
+
+static plane *planes_of(task *t, int i) {
+  plane *all[] = {&t->src, &t->src_scale, &t->dst, &t->dst_scale, &t->down, &t->down_scale};
+  return all[i];
+}
+
+enum { PLANES = 6, OUTPUTS = 2 /* the first plane that is written */ };
+
+/* Bytes of all planes on the GPU. */
+static uint64_t all_bytes(task *t) {
+  uint64_t sum = 0;
+  for (int i = 0; i < PLANES; i++) sum += planes_of(t, i)->bytes;
+  return sum * t->repeats;
+}
+
 static mxg_status size_planes(bench *b, task *t) {
-  const mxg_encoding *from = &t->kernel.src, *to = &t->kernel.dst;
-  t->count = t->shape->rows ? 1 : experts;
+  const mxg_encoding *from = &t->kernel.src;
+  t->tensors = t->shape->rows ? 1 : experts;
+  t->targets = t->kernel.family == MXG_QUANTIZE_BOTH ? 2 : 1;
+  t->count = t->tensors * t->targets;
   t->repeats = t->shape->rows ? t->shape->rows / band_rows : 1;
-  for (uint32_t i = 0; i < t->count; i++) {
+  for (uint32_t i = 0; i < t->tensors; i++) {
     uint32_t rows = 0, cols = 0;
     shape_of(t, i, &rows, &cols);
-    mxg_scale_shape read = mxg_scale_shape_of(from, rows, cols), made = mxg_scale_shape_of(to, rows, cols);
     t->elements += (uint64_t)rows * cols;
     t->src.bytes += (uint64_t)rows * cols * mxg_elem_bytes(from->elem);
-    t->dst.bytes += (uint64_t)rows * cols * mxg_elem_bytes(to->elem);
-    t->src_scale.bytes += read.stored_rows * read.stored_cols * read.bytes_each;
-    t->dst_scale.bytes += made.stored_rows * made.stored_cols * made.bytes_each;
+    t->src_scale.bytes += scales_of(from, rows, cols);
+    for (uint32_t d = 0; d < t->targets; d++) {
+      mxg_encoding to = target_of(t, d);
+      planes_of(t, OUTPUTS + 2 * (int)d)->bytes += (uint64_t)rows * cols * mxg_elem_bytes(to.elem);
+      planes_of(t, OUTPUTS + 2 * (int)d + 1)->bytes += scales_of(&to, rows, cols);
+    }
   }
   t->elements *= t->repeats;
-  uint64_t once = (t->src.bytes + t->src_scale.bytes + t->dst.bytes + t->dst_scale.bytes) * t->repeats;
+  uint64_t once = all_bytes(t);
   uint64_t l2 = mxg_gpu_about(b->gpu)->l2_bytes;
   for (t->sets = 1; t->sets < sets_most && t->sets * once < 16 * l2;) t->sets++;
   return MXG_OK;
 }
 
-static plane *planes_of(task *t, int i) {
-  plane *all[] = {&t->src, &t->src_scale, &t->dst, &t->dst_scale};
-  return all[i];
-}
-
 static mxg_status allocate(bench *b, task *t) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < PLANES; i++) {
     plane *p = planes_of(t, i);
     p->host = mxg_alloc(p->bytes + 8);
     if (!p->host) return mxg_fail_nomem(b->err);
@@ -197,7 +232,7 @@ static mxg_status allocate(bench *b, task *t) {
 }
 
 static void release(task *t) {
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < PLANES; i++) {
     plane *p = planes_of(t, i);
     mxg_free(p->host);
     for (uint32_t s = 0; s < sets_most; s++) mxg_gpu_free(p->gpu[s]);
@@ -216,8 +251,8 @@ enum { strip_rows = 128 };
 static void convert_some(void *user, uint64_t i, unsigned worker) {
   (void)worker;
   const task *t = ((const converting *)user)->task;
-  if (t->count > 1) {
-    mxg_convert_entries(&t->kernel, &t->host_entries[i], 1);
+  if (t->tensors > 1) {
+    mxg_convert_entries(&t->kernel, &t->host_entries[i * t->targets], t->targets);
   } else {
     mxg_convert_rows(&t->kernel, t->host_entries, (uint32_t)i * strip_rows, strip_rows);
   }
@@ -228,10 +263,13 @@ static mxg_status feed(bench *b, task *t) {
   uint64_t unused = 0;
   fill_plane(b, &t->src, t->kernel.src.elem);
   fill_plane(b, &t->src_scale, t->kernel.src.scale == MX_SCALE_E8M0 ? scale_bytes_kind : scale_words_kind);
-  make_entries(t, t->host_entries, &unused, (uintptr_t)t->src.host, (uintptr_t)t->src_scale.host,
-               (uintptr_t)t->dst.host, (uintptr_t)t->dst_scale.host, 1);
+  places host = {(uintptr_t)t->src.host,
+                 (uintptr_t)t->src_scale.host,
+                 {(uintptr_t)t->dst.host, (uintptr_t)t->down.host},
+                 {(uintptr_t)t->dst_scale.host, (uintptr_t)t->down_scale.host}};
+  make_entries(t, t->host_entries, &unused, host, 1);
   converting c = {t};
-  mxg_pool_run(b->pool, convert_some, &c, t->count > 1 ? t->count : band_rows / strip_rows);
+  mxg_pool_run(b->pool, convert_some, &c, t->tensors > 1 ? t->tensors : band_rows / strip_rows);
   mx_entry *entries = mxg_alloc(t->count * sizeof *entries);
   if (!entries) return mxg_fail_nomem(b->err);
   mxg_status status = MXG_OK;
@@ -242,8 +280,11 @@ static mxg_status feed(bench *b, task *t) {
       for (uint32_t r = 1; r < t->repeats && status == MXG_OK; r++)
         status = mxg_gpu_copy(p->gpu[s] + r * p->bytes, p->gpu[s], p->bytes, b->stream, b->err);
     }
-    make_entries(t, entries, &t->tiles, t->src.gpu[s], t->src_scale.gpu[s], t->dst.gpu[s], t->dst_scale.gpu[s],
-                 t->repeats);
+    places gpu = {t->src.gpu[s],
+                  t->src_scale.gpu[s],
+                  {t->dst.gpu[s], t->down.gpu[s]},
+                  {t->dst_scale.gpu[s], t->down_scale.gpu[s]}};
+    make_entries(t, entries, &t->tiles, gpu, t->repeats);
     if (status == MXG_OK) status = mxg_gpu_alloc(&t->tables[s], t->count * sizeof *entries, b->err);
     if (status == MXG_OK)
       status = mxg_gpu_copy(t->tables[s], (uintptr_t)entries, t->count * sizeof *entries, b->stream, b->err);
@@ -258,7 +299,7 @@ static mxg_status feed(bench *b, task *t) {
 /* Two poisons, so that a byte that was not written shows whatever it should be. */
 static mxg_status poison(bench *b, task *t) {
   for (uint32_t s = 0; s < t->sets; s++)
-    for (int i = 2; i < 4; i++) {
+    for (int i = OUTPUTS; i < PLANES; i++) {
       plane *p = planes_of(t, i);
       MXG_TRY(mxg_gpu_fill(p->gpu[s], s % 2 ? 0xa5 : 0x5a, p->bytes * t->repeats, b->stream, b->err));
     }
@@ -280,7 +321,7 @@ static void compare_some(void *user, uint64_t i, unsigned worker) {
 
 static mxg_status check_outputs(bench *b, task *t, mxg_bench_line *line) {
   for (uint32_t s = 0; s < t->sets; s++) {
-    for (int i = 2; i < 4; i++) {
+    for (int i = OUTPUTS; i < PLANES; i++) {
       plane *p = planes_of(t, i);
       for (uint32_t r = 0; r < t->repeats; r++) {
         for (uint64_t at = 0; at < p->bytes; at += b->pinned_bytes) {
@@ -440,7 +481,7 @@ static mxg_status run_line(bench *b, const mxg_work *w, const extents *shape, mx
   make_kernel(b, w, shape, &t.kernel);
   MXG_TRY(size_planes(b, &t));
   line->elements = t.elements;
-  line->bytes = (t.src.bytes + t.src_scale.bytes + t.dst.bytes + t.dst_scale.bytes) * t.repeats;
+  line->bytes = all_bytes(&t);
   line->target = !shape->rows ? w->experts : shape->rows == band_rows * 4 ? w->small : w->large;
   snprintf(line->work, sizeof line->work, "%s", w->name);
   snprintf(line->shape, sizeof line->shape, "%s", shape->name);

@@ -33,6 +33,7 @@ const mxg_work mxg_works[] = {
     {"quantize rowwise from fp32", MXG_QUANTIZE_ROWWISE, &fp32, &row_e4m3, 0.95, 0.97, 0, false},
     {"quantize columnwise e4m3", MXG_QUANTIZE_COLUMNWISE, &bf16, &column_e4m3, 0.95, 0.97, 0, false},
     {"quantize columnwise e5m2", MXG_QUANTIZE_COLUMNWISE, &bf16, &column_e5m2, 0.95, 0.97, 0, false},
+    {"quantize in both directions", MXG_QUANTIZE_BOTH, &bf16, &row_e4m3, 0.90, 0.94, 0, false},
     {"quantize 32x32", MXG_QUANTIZE_SQUARE, &bf16, &square, 0.92, 0.95, 0, false},
     {"quantize fp8 128x128", MXG_QUANTIZE_SQUARE, &bf16, &block, 0.92, 0.95, 0, false},
     {"requantize rowwise to columnwise", MXG_QUANTIZE_COLUMNWISE, &row_e4m3, &column_e4m3, 0.88, 0.92, 0, false},

@@ -42,7 +42,7 @@ MX_FN mx_entry mx_read_entry(const mx_entry *entry) { return *entry; }
 /* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks at
  *32
  ** places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
-MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
+MX_FN mx_u32 mx_find_index(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   mx_u32 low = 0, left = count;
   while (left > 1) {
     const mx_u32 stride = mx_ceil_div(left, 32), at = threadIdx.x % 32 * stride;
@@ -51,7 +51,11 @@ MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile)
     low += last * stride;
     left = mx_min(stride, left - last * stride);
   }
-  return mx_read_entry(entries + low);
+  return low;
+}
+
+MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
+  return mx_read_entry(entries + mx_find_index(entries, count, tile));
 }
 
 /* A constant where all entries agree. */

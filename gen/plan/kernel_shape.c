@@ -6,7 +6,7 @@ enum { threads_of_block = 256 };
 uint32_t mxg_kernel_widest(mxg_family family, const mxg_encoding *src, const mxg_encoding *dst) {
   uint32_t src_bytes = mxg_elem_bytes(src->elem), dst_bytes = mxg_elem_bytes(dst->elem);
   uint32_t wide = src_bytes > dst_bytes ? src_bytes : dst_bytes;
-  return 16 / (family == MXG_QUANTIZE_ROWWISE ? src_bytes : wide);
+  return 16 / (family == MXG_QUANTIZE_ROWWISE || family == MXG_QUANTIZE_BOTH ? src_bytes : wide);
 }
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -47,6 +47,7 @@ void mxg_kernel_size(mxg_kernel *kernel) {
     strip = strip_columns(kernel, src_bytes);
     kernel->tile_units = kernel->dst.block_rows >= 128 ? 1 : kernel->threads / (32 / strip);
     return;
+  case MXG_QUANTIZE_BOTH: kernel->tile_units = src_bytes == 4 ? 8 : 16; return; /* squares held in shared memory */
   case MXG_FAMILIES: break;
   }
   kernel->tile_units = 1;

@@ -24,7 +24,8 @@ const char *mxg_family_name(unsigned family) {
                                                   [MXG_QUANTIZE_COLUMNWISE] = "quantize_columnwise",
                                                   [MXG_QUANTIZE_SQUARE] = "quantize_square",
                                                   [MXG_AMAX] = "amax",
-                                                  [MXG_QUANTIZE_WHOLE] = "quantize_whole"};
+                                                  [MXG_QUANTIZE_WHOLE] = "quantize_whole",
+                                                  [MXG_QUANTIZE_BOTH] = "quantize_both"};
   return family < MXG_FAMILIES ? names[family] : "?";
 }
 
@@ -121,6 +122,7 @@ uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols
   case MXG_QUANTIZE_ROWWISE: return rows * blocks_of(cols, dst->block_cols);
   case MXG_QUANTIZE_COLUMNWISE: return blocks_of(rows, dst->block_rows) * cols;
   case MXG_QUANTIZE_SQUARE: return blocks_of(rows, dst->block_rows) * blocks_of(cols, dst->block_cols);
+  case MXG_QUANTIZE_BOTH: return ceil_div(rows, 32) * ceil_div(cols, 32);
   case MXG_MOVE:
   case MXG_DEQUANTIZE:
   case MXG_AMAX:

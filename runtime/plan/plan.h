@@ -108,7 +108,8 @@ typedef enum mxg_family {
   MXG_QUANTIZE_SQUARE = 4,     /* any to blocks of n x n: 32x32 E8M0, 128x128 FP32 or E8M0 */
   MXG_AMAX = 5,                /* FP32 scratch: the bits of the largest magnitude into the scratch array's cell */
   MXG_QUANTIZE_WHOLE = 6,      /* FP32 scratch with its cell to fp8 with one FP32 scale */
-  MXG_FAMILIES = 7
+  MXG_QUANTIZE_BOTH = 7,       /* unscaled to 1 x 32 and 32 x 1 at once: entries in pairs, see quantize_both.cu */
+  MXG_FAMILIES = 8
 } mxg_family;
 
 /* A shape class: one generated kernel. All of it is compile-time constant in the generated source. */

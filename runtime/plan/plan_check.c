@@ -103,6 +103,7 @@ static bool family_fits(const mxg_kernel *k) {
   case MXG_QUANTIZE_WHOLE:
     return src->elem == MX_FP32 && src->scale == MX_SCALE_AMAX && elem_is_fp8(dst) && dst->scale == MX_SCALE_FP32 &&
            block_is_whole(dst);
+  case MXG_QUANTIZE_BOTH: /* two targets: no piece of a plan has that */
   case MXG_FAMILIES: break;
   }
   return false;

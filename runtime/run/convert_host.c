@@ -1,10 +1,10 @@
 /* convert_host.c -- the host's conversion of work tables: every family, any format on either side. It is what generated
 ** kernels are checked against, so it goes the plain way: read a run of values, choose scales, write a run of elements.
 ** Loops over elements are convert_span.c's, numbers mx_convert.h's, places of scales mx_scale.h's. */
-#include "mx_convert.h"
-#include "mx_scale.h"
 #include "convert_span.h"
 #include "launch.h"
+#include "mx_convert.h"
+#include "mx_scale.h"
 
 #include <assert.h>
 #include <fenv.h>
@@ -302,6 +302,15 @@ static void quantize(const work *w) {
   }
 }
 
+/* Entries in pairs: the rowwise target, then the columnwise one. */
+static void quantize_both(const work *w) {
+  mxg_kernel each = *w->kernel;
+  quantize(&(work){.kernel = &each, .entry = &w->entry[0], .first = w->first, .rows = w->rows});
+  each.dst.block_rows = each.dst.block_cols;
+  each.dst.block_cols = 1;
+  quantize(&(work){.kernel = &each, .entry = &w->entry[1], .first = w->first, .rows = w->rows});
+}
+
 /* ---- one scale for a whole matrix, in two steps through a cell ---- */
 
 static void amax(const work *w) {
@@ -347,6 +356,7 @@ static void convert(const work *w) {
   case MXG_QUANTIZE_SQUARE: quantize(w); break;
   case MXG_AMAX: amax(w); break;
   case MXG_QUANTIZE_WHOLE: quantize_whole(w); break;
+  case MXG_QUANTIZE_BOTH: quantize_both(w); break;
   case MXG_FAMILIES: break;
   }
 }
@@ -364,7 +374,7 @@ void mxg_convert_entries(const mxg_kernel *kernel, const mx_entry *entries, uint
   fenv_t callers;
   (void)fegetenv(&callers);
   (void)fesetenv(FE_DFL_ENV);
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = 0; i < count; i += kernel->family == MXG_QUANTIZE_BOTH ? 2 : 1) {
     convert(&(work){.kernel = kernel, .entry = &entries[i], .rows = entries[i].rows});
   }
   (void)fesetenv(&callers);

@@ -114,7 +114,7 @@ static void randomise(matrix *m, const mxg_encoding *encoding, uint32_t seed) {
 }
 
 /* The work table: segments of rows, in reverse order at the source; columns from one source or two. */
-static uint32_t make_entries(mx_entry *entries, uint64_t *tiles, const shape *s, const mxg_kernel *kernel,
+static inline uint32_t make_entries(mx_entry *entries, uint64_t *tiles, const shape *s, const mxg_kernel *kernel,
                              const matrix *src, const matrix *dst) {
   uint32_t count = 0;
   *tiles = 0;
@@ -174,7 +174,7 @@ static void check(const shape *s, const mxg_kernel *kernel, const matrix *src, i
 }
 
 /* The same for random sources. */
-static void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
+static inline void run(const shape *s, const mxg_kernel *kernel, uint32_t seed) {
   matrix src[SOURCES] = {{0}};
   for (unsigned half = 0; half < (s->cut ? 2u : 1u); half++) {
     uint32_t cols = !s->cut ? s->cols : half ? s->cols - s->cut : s->cut;
