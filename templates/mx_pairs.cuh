@@ -19,6 +19,13 @@
 #define MX_HAS_FP8_PAIRS 0
 #endif
 
+/* Its compiler wants a few registers more for the same work. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define MX_HAS_BLACKWELL 1
+#else
+#define MX_HAS_BLACKWELL 0
+#endif
+
 struct mx_pair {
   mx_u32 first, second;
 };

@@ -12,7 +12,7 @@ constexpr mx_u32 MX_RUNS = MX_BLOCK / (MX_RUN * MX_LANES);
 constexpr mx_u32 MX_TEAMS = 32 / MX_LANES; /* of a warp */
 
 /* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
-constexpr mx_u32 MX_BUSY = MX_HAS_FP8_PAIRS && MX_COLS > 0 ? 1536 : MX_HAS_FP8_PAIRS ? 1024 : 768;
+constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS ? 768 : MX_COLS == 0 ? 1024 : MX_HAS_BLACKWELL ? 1280 : 1536;
 
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_ROWS == 1, "a rowwise block is one row");

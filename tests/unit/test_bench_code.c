@@ -16,17 +16,16 @@ static void works_keep_nothing_in_local_memory(void **state) {
   mxg_nvrtc_info nvrtc;
   mxg_nvrtc_find(&nvrtc);
   if (!nvrtc.found) skip();
-  static const char *const archs[] = {"sm_90a", NULL};
+  static const char *const archs[] = {"sm_80", "sm_90a", "sm_120a", NULL};
   mxg_arena arena = {0};
   mxg_error err = {0};
   const mxg_code_line *lines = NULL;
   uint32_t count = 0;
   if (mxg_bench_code(&lines, &count, archs, NULL, &arena, &err) != MXG_OK) fail_msg("%s", err.text);
-  assert_int_equal(count, mxg_work_count);
+  assert_int_equal(count, 3 * mxg_work_count);
   for (uint32_t i = 0; i < count; i++) {
     if (lines[i].local_bytes) fail_msg("%s: %u bytes of local memory", lines[i].work, lines[i].local_bytes);
-    if (lines[i].registers > 128) fail_msg("%s: %u registers", lines[i].work, lines[i].registers);
-    if (lines[i].instructions < 1 || lines[i].instructions > 40)
+    if (lines[i].instructions < 1 || lines[i].instructions > 60)
       fail_msg("%s: %.1f instructions an element", lines[i].work, lines[i].instructions);
     assert_true(lines[i].budget > 0);
   }
