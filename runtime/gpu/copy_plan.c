@@ -19,16 +19,22 @@ static bool goes_on(const mxg_copy *last, const mxg_copy *next) {
          (next->height == 1 || (next->src_pitch == last->src_pitch && next->dst_pitch == last->dst_pitch));
 }
 
-static bool join(mxg_copy *last, const mxg_copy *next) {
+/* Bytes after bytes, rows after rows. */
+static bool extend(mxg_copy *last, const mxg_copy *next) {
   bool flat = last->height == 1;
   if (flat && next->height == 1 && next->src == last->src + last->width && next->dst == last->dst + last->width) {
     last->width += next->width;
     return true;
   }
-  if (!flat && goes_on(last, next)) {
-    last->height += next->height;
-    return true;
-  }
+  if (flat || !goes_on(last, next)) return false;
+  last->height += next->height;
+  return true;
+}
+
+/* Also what is as wide, at a distance. Only once all is known: what was joined so grows no wider. */
+static bool join(mxg_copy *last, const mxg_copy *next) {
+  bool flat = last->height == 1;
+  if (extend(last, next)) return true;
   if (!flat || next->width != last->width || !pitch_fits(last->src, next->src, last->width) ||
       !pitch_fits(last->dst, next->dst, last->width))
     return false;
@@ -44,7 +50,7 @@ void mxg_copies_add(mxg_copies *copies, mxg_copy copy) {
     copy.width *= copy.height;
     copy.height = 1;
   }
-  if (copies->count > copies->fixed && join(&copies->items[copies->count - 1], &copy)) return;
+  if (copies->count > copies->fixed && extend(&copies->items[copies->count - 1], &copy)) return;
   mxg_copy *fresh = mxg_vector_push((void **)&copies->items, &copies->count, &copies->capacity, sizeof *fresh);
   copies->failed = !fresh;
   if (fresh) *fresh = copy;
@@ -63,44 +69,49 @@ static uint64_t block_count(uint64_t x, uint64_t count, uint32_t block) {
   return block == MX_WHOLE ? 1 : (x + count - 1) / block - x / block + 1;
 }
 
-/* Nothing before is joined with: neighbours in memory may be two allocations. */
-static void begin_memory(mxg_copies *copies) { copies->fixed = copies->count; }
-
-void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot) {
-  const mxg_array *array = &plan->arrays[piece->src];
-  uint64_t elem = mxg_elem_bytes(plan->encodings[array->encoding].elem), width = piece->cols * elem;
-  uint64_t to = slot + piece->wire_offset;
-  begin_memory(copies);
-  for (uint32_t i = 0; i < piece->segments; i++) {
-    const mxg_segment *s = &plan->segments[piece->first_segment + i];
-    uint64_t row = piece->src_matrix * array->rows + s->src_row;
-    mxg_copies_add(copies, (mxg_copy){to, from.data + (row * array->cols + piece->src_col) * elem, width, s->rows,
-                                      width, array->cols * elem});
-    to += s->rows * width;
+void mxg_copies_apart(mxg_copies *copies) {
+  size_t kept = copies->fixed;
+  for (size_t i = copies->fixed; i < copies->count; i++) {
+    if (kept > copies->fixed && join(&copies->items[kept - 1], &copies->items[i])) continue;
+    copies->items[kept++] = copies->items[i];
   }
+  copies->count = copies->fixed = kept;
 }
 
-bool mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
-                       uint64_t slot) {
+uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment) {
+  unsigned elem = plan->encodings[plan->arrays[piece->src].encoding].elem;
+  return (uint64_t)segment->rows * piece->cols * mxg_elem_bytes(elem);
+}
+
+uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment) {
+  const mxg_encoding *e = &plan->encodings[plan->arrays[piece->src].encoding];
+  if (e->scale == MX_SCALE_NONE) return 0;
+  return block_count(segment->src_row, segment->rows, e->block_rows) *
+         block_count(piece->src_col, piece->cols, e->block_cols) * (e->scale == MX_SCALE_E8M0 ? 1 : 4);
+}
+
+void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
+                     mxg_place from, uint64_t to) {
+  const mxg_array *array = &plan->arrays[piece->src];
+  uint64_t elem = mxg_elem_bytes(plan->encodings[array->encoding].elem), width = piece->cols * elem;
+  uint64_t row = piece->src_matrix * array->rows + segment->src_row;
+  mxg_copies_add(copies, (mxg_copy){to, from.data + (row * array->cols + piece->src_col) * elem, width, segment->rows,
+                                    width, array->cols * elem});
+}
+
+void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
+                       mxg_place from, uint64_t to) {
   const mxg_array *array = &plan->arrays[piece->src];
   const mxg_encoding *e = &plan->encodings[array->encoding];
-  if (e->scale == MX_SCALE_NONE) return true;
-  if (e->layout == MX_SWIZZLED) return false;
+  if (e->scale == MX_SCALE_NONE || e->layout == MX_SWIZZLED) return;
   mxg_scale_shape shape = mxg_scale_shape_of(e, array->rows, array->cols);
-  uint64_t to = slot + piece->wire_offset + mxg_wire_of(plan, piece).scale_offset;
   uint64_t pitch = shape.stored_cols * shape.bytes_each;
   uint64_t matrix = from.scale + piece->src_matrix * shape.stored_rows * pitch;
   uint64_t width = block_count(piece->src_col, piece->cols, e->block_cols) * shape.bytes_each;
   uint64_t column = first_block(piece->src_col, e->block_cols) * shape.bytes_each;
-  begin_memory(copies);
-  for (uint32_t i = 0; i < piece->segments; i++) {
-    const mxg_segment *s = &plan->segments[piece->first_segment + i];
-    uint64_t rows = block_count(s->src_row, s->rows, e->block_rows);
-    mxg_copies_add(copies, (mxg_copy){to, matrix + first_block(s->src_row, e->block_rows) * pitch + column, width, rows,
-                                      width, pitch});
-    to += rows * width;
-  }
-  return true;
+  uint64_t rows = block_count(segment->src_row, segment->rows, e->block_rows);
+  mxg_copies_add(copies, (mxg_copy){to, matrix + first_block(segment->src_row, e->block_rows) * pitch + column, width,
+                                    rows, width, pitch});
 }
 
 bool mxg_copies_are_all(const mxg_plan *plan, const mxg_piece *piece) {
@@ -114,7 +125,7 @@ void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_pie
                          mxg_place to) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
   uint64_t elem = mxg_elem_bytes(plan->encodings[src->encoding].elem);
-  begin_memory(copies);
+  mxg_copies_apart(copies);
   for (uint32_t i = 0; i < piece->segments; i++) {
     const mxg_segment *s = &plan->segments[piece->first_segment + i];
     uint64_t from_row = piece->src_matrix * src->rows + s->src_row, to_row = piece->dst_matrix * dst->rows + s->dst_row;

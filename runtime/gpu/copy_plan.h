@@ -19,17 +19,25 @@ typedef struct mxg_copies {
   bool failed;  /* out of memory; sticky */
 } mxg_copies;
 
-/* Adds a copy, as a continuation of the last one where both together are one. */
+/* Adds a copy, as a continuation of the last one where it begins where that ends. */
 void mxg_copies_add(mxg_copies *copies, mxg_copy copy);
 void mxg_copies_free(mxg_copies *copies);
 
-/* The data of a piece in wire form (plan.h) into the slot at `slot`. */
-void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot);
+/* What comes is other memory than what came, or nothing comes: neighbours by address may be two allocations. Rows at
+*equal
+** distances become one copy here, so call it last too. */
+void mxg_copies_apart(mxg_copies *copies);
 
-/* Its scales. False where they do not lie in rows (swizzled): then nothing is added, and kernels have to read them
- *where
- ** they are. */
-bool mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from, uint64_t slot);
+/* The rows of one segment of a piece, without gaps, to `to`; and the scales over them, compact. No scales where they do
+ *not
+ ** lie in rows (swizzled): kernels have to read those where they are. */
+void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
+                     mxg_place from, uint64_t to);
+void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
+                       mxg_place from, uint64_t to);
+/* Bytes of both. */
+uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
+uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
 
 /* Whether a piece is the same bytes on both sides, and so needs no kernel; and its copies, from array to array. */
 bool mxg_copies_are_all(const mxg_plan *plan, const mxg_piece *piece);

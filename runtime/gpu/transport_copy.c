@@ -1,13 +1,18 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Three things keep the link busy. Copies go to several streams in turn, so that one's end hides behind another's
+** Four things keep the link busy. Copies go to several streams in turn, so that one's end hides behind another's
 *middle.
 ** What is converted at a time, a chunk, is far smaller than a bucket, and smaller still towards the end, where nothing
 *is
-** left to hide a conversion behind. And nothing is staged without need: elements that stay as they are go straight to
+** left to hide a conversion behind. What lies together at its source is brought together and by one copy, many experts
+*of
+** a stack say, whatever the kernels make of it. And nothing is staged without need: elements that stay as they are go
+*straight to
 ** where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "transport_gpu.h"
+
+#include <stdlib.h>
 
 enum {
   default_streams = 2,
@@ -31,6 +36,17 @@ typedef struct chunk {
   uint64_t slot;
 } chunk;
 
+/* Where a segment of a part lies in the slot. */
+typedef struct spot {
+  uint64_t data, scale; /* addresses */
+} spot;
+
+/* A segment in the chunk in the making. */
+typedef struct load {
+  uint32_t part, segment;
+  uint32_t array, matrix, row, col; /* of its source */
+} load;
+
 typedef struct maker {
   mxg_gpu_rank *rank;
   mxg_gpu_program *program;
@@ -40,7 +56,12 @@ typedef struct maker {
   size_t way_count, way_capacity;
   chunk *chunks;
   size_t chunk_count, chunk_capacity, chunks_done;
-  mxg_copies copies; /* of the chunk in the making */
+  spot *spots; /* one a segment of the parts */
+  size_t spot_count, spot_capacity;
+  load *loads; /* of the chunk in the making, and its copies */
+  size_t load_count, load_capacity;
+  mxg_copies copies;
+  bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
   unsigned streams, turn;
   uint64_t most, small;       /* bytes of a chunk; of a part that is not worth a copy */
   uint64_t left, chunk_bytes; /* to receive still; in the chunk in the making */
@@ -56,9 +77,85 @@ static uint64_t chunk_limit(const maker *m) {
   return limit < m->most ? limit : m->most;
 }
 
+static int by_source(const void *a, const void *b) {
+  const load *x = a, *y = b;
+  const uint32_t left[] = {x->array, x->matrix, x->row, x->col, x->segment};
+  const uint32_t right[] = {y->array, y->matrix, y->row, y->col, y->segment};
+  for (size_t i = 0; i < sizeof left / sizeof *left; i++)
+    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
+  return 0;
+}
+
+static int by_part(const void *a, const void *b) {
+  const load *x = a, *y = b;
+  return x->segment < y->segment ? -1 : x->segment > y->segment; /* parts have their segments in order */
+}
+
+/* Every part in its own wire form. */
+static void spread(maker *m, const mxg_plan *lent) {
+  for (size_t i = 0; i < m->load_count;) {
+    const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
+    uint64_t data = m->slot + part->wire_offset, scale = data + mxg_wire_of(lent, part).scale_offset;
+    for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++, i++) {
+      m->spots[s] = (spot){data, scale};
+      data += mxg_segment_data_bytes(lent, part, &m->parts.segments[s]);
+      scale += mxg_segment_scale_bytes(lent, part, &m->parts.segments[s]);
+    }
+  }
+}
+
+static uint64_t align_up(uint64_t x) { return (x + 15) / 16 * 16; }
+
+/* All elements in the order of the sources, then all scales; false where alignment makes that more than the parts have.
+ */
+static bool pack(maker *m, const mxg_plan *lent) {
+  uint64_t at = UINT64_MAX, end = 0;
+  for (size_t i = 0; i < m->load_count; i++) {
+    const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
+    if (at > part->wire_offset) at = part->wire_offset;
+    if (end < part->wire_offset + part->wire_bytes) end = part->wire_offset + part->wire_bytes;
+  }
+  for (int scales = 0; scales < 2; scales++)
+    for (size_t i = 0; i < m->load_count; i++) {
+      const load *l = &m->loads[i];
+      const mxg_piece *part = &m->parts.pieces[l->part];
+      const mxg_segment *s = &m->parts.segments[l->segment];
+      uint64_t bytes = scales ? mxg_segment_scale_bytes(lent, part, s) : mxg_segment_data_bytes(lent, part, s);
+      at = align_up(at);
+      *(scales ? &m->spots[l->segment].scale : &m->spots[l->segment].data) = m->slot + at;
+      at += bytes;
+      if (at > end) return false;
+    }
+  return true;
+}
+
+/* Copies of all that the chunk stages. */
+static void bring_loads(maker *m) {
+  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+  if (m->load_count == 0 || m->program->failed) return;
+  qsort(m->loads, m->load_count, sizeof *m->loads, by_source);
+  if (!m->packs || !pack(m, &lent)) {
+    qsort(m->loads, m->load_count, sizeof *m->loads, by_part);
+    spread(m, &lent);
+  }
+  for (int scales = 0; scales < 2; scales++)
+    for (size_t i = 0; i < m->load_count; i++) {
+      const load *l = &m->loads[i];
+      const mxg_piece *part = &m->parts.pieces[l->part];
+      const mxg_segment *s = &m->parts.segments[l->segment];
+      if (i == 0 || l->array != l[-1].array) mxg_copies_apart(&m->copies);
+      if (scales)
+        mxg_copies_scales(&m->copies, &lent, part, s, m->rank->team->places[part->src], m->spots[l->segment].scale);
+      else
+        mxg_copies_data(&m->copies, &lent, part, s, m->rank->team->places[part->src], m->spots[l->segment].data);
+    }
+}
+
 static void end_chunk(maker *m) {
   uint32_t count = (uint32_t)m->parts.count - m->chunk_first;
   unsigned stream = 1 + m->turn % m->streams;
+  bring_loads(m);
+  mxg_copies_apart(&m->copies);
   for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
   m->turn += m->copies.count != 0;
   m->program->failed = m->program->failed || m->copies.failed;
@@ -68,7 +165,7 @@ static void end_chunk(maker *m) {
     if (c) *c = (chunk){m->bucket, mxg_program_record(m->program, stream), m->chunk_first, count, m->slot};
   }
   m->left -= m->chunk_bytes < m->left ? m->chunk_bytes : m->left;
-  m->copies.count = m->copies.fixed = 0;
+  m->copies.count = m->copies.fixed = m->load_count = 0;
   m->chunk_first = (uint32_t)m->parts.count;
   m->chunk_bytes = 0;
 }
@@ -79,17 +176,24 @@ static void note_way(maker *m, way how) {
   if (fresh) *fresh = (unsigned char)how;
 }
 
-/* One part: into the chunk, which ends when it is full. */
-static void gather_part(maker *m, uint32_t index) {
-  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+static void add_load(maker *m, uint32_t index, uint32_t segment) {
   const mxg_piece *part = &m->parts.pieces[index];
-  mxg_place from = m->rank->team->places[part->src];
-  way how = way_wire;
-  if (part->wire_bytes <= m->small) {
-    how = way_direct;
-  } else {
-    mxg_copies_data(&m->copies, &lent, part, from, m->slot);
-    if (!mxg_copies_scales(&m->copies, &lent, part, from, m->slot)) how = way_scales;
+  load *fresh = mxg_vector_push((void **)&m->loads, &m->load_count, &m->load_capacity, sizeof *fresh);
+  m->program->failed = m->program->failed || !fresh;
+  if (fresh)
+    *fresh = (load){index, segment, part->src, part->src_matrix, m->parts.segments[segment].src_row, part->src_col};
+}
+
+/* One part: into the chunk. */
+static void gather_part(maker *m, uint32_t index) {
+  const mxg_piece *part = &m->parts.pieces[index];
+  const mxg_encoding *e = &m->plan->encodings[m->plan->arrays[part->src].encoding];
+  bool in_rows = e->scale == MX_SCALE_NONE || e->layout != MX_SWIZZLED;
+  way how = part->wire_bytes <= m->small ? way_direct : in_rows ? way_wire : way_scales;
+  for (uint32_t s = part->first_segment; s < part->first_segment + part->segments && !m->program->failed; s++) {
+    spot *fresh = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *fresh);
+    m->program->failed = m->program->failed || !fresh;
+    if (how != way_direct) add_load(m, index, s);
   }
   note_way(m, how);
   m->chunk_bytes += part->wire_bytes;
@@ -139,25 +243,26 @@ static void gather(maker *m, const mxg_step *step) {
 
 /* ---- converts ---- */
 
-/* Elements from the slot, scales from the peer: entries that read the source, their elements moved. */
-static void convert_scales(maker *m, const mxg_plan *lent, uint32_t first, uint32_t count, uint64_t slot) {
+/* Parts of one kernel that are staged: entries as if each lay in its wire form, or for scales from the peer in its
+ *source,
+ ** and then with the addresses that they really have. */
+static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint32_t count, uint64_t slot, bool far) {
   size_t segments = 0;
   for (uint32_t i = first; i < first + count; i++) segments += lent->pieces[i].segments;
   mx_entry *entry = mxg_program_entries(m->program, segments);
   if (!entry) return;
   uint64_t tiles = 0;
-  uint32_t made = mxg_launch_entries(entry, &tiles, lent, first, count, m->rank->team->places, slot, true);
+  uint32_t made = mxg_launch_entries(entry, &tiles, lent, first, count, m->rank->team->places, slot, far);
   for (uint32_t i = first; i < first + count; i++) {
     const mxg_piece *p = &lent->pieces[i];
     uint64_t elem = mxg_elem_bytes(lent->encodings[lent->arrays[p->src].encoding].elem);
-    uint64_t at = slot + p->wire_offset;
-    for (uint32_t k = 0; k < p->segments; k++, entry++) {
+    for (uint32_t s = p->first_segment; s < p->first_segment + p->segments; s++, entry++) {
       entry->src_ld = p->cols;
-      entry->src = at - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
-      at += (uint64_t)entry->rows * p->cols * elem;
+      entry->src = m->spots[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
+      if (!far && entry->src_scale) entry->src_scale = m->spots[s].scale;
     }
   }
-  mxg_program_launch(m->program, 0, lent->pieces[first].kernel_direct, made, tiles);
+  mxg_program_launch(m->program, 0, far ? lent->pieces[first].kernel_direct : lent->pieces[first].kernel, made, tiles);
 }
 
 static void convert_chunk(maker *m, const chunk *c) {
@@ -170,10 +275,10 @@ static void convert_chunk(maker *m, const chunk *c) {
       const mxg_piece *q = &lent.pieces[next];
       if (direct ? q->kernel_direct != p->kernel_direct : q->kernel != p->kernel) break;
     }
-    if (m->ways[i] == way_scales)
-      convert_scales(m, &lent, i, next - i, c->slot);
+    if (m->ways[i] == way_direct)
+      mxg_rank_convert(m->rank, 0, &lent, i, next - i, c->slot, true);
     else
-      mxg_rank_convert(m->rank, 0, &lent, i, next - i, c->slot, direct);
+      convert_staged(m, &lent, i, next - i, c->slot, direct);
   }
 }
 
@@ -204,10 +309,31 @@ static void order_copies(maker *m) {
   for (unsigned s = 1; s <= m->streams; s++) mxg_program_follow(m->program, s, event);
 }
 
+/* Whether each bucket's wires are gathered once through, from the slot's begin to its end. */
+static bool in_order(const mxg_plan *plan, const mxg_rank *rank) {
+  uint32_t bucket = MXG_NONE;
+  uint64_t at = 0;
+  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
+    const mxg_step *step = &plan->steps[s];
+    if (step->kind != MXG_STEP_GATHER) continue;
+    if (bucket != step->bucket) {
+      if (bucket != MXG_NONE && step->bucket < bucket) return false; /* again, perhaps */
+      at = 0;
+    }
+    bucket = step->bucket;
+    for (uint32_t i = step->first; i < step->first + step->count; i++) {
+      if (plan->pieces[i].wire_offset < at) return false;
+      at = plan->pieces[i].wire_offset + plan->pieces[i].wire_bytes;
+    }
+  }
+  return true;
+}
+
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
   m->left = rank->received_bytes;
+  m->packs = in_order(m->plan, rank);
   if (rank->received_bytes) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
     const mxg_step *step = &m->plan->steps[s];
@@ -240,6 +366,8 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_parts_free(&m.parts);
   mxg_copies_free(&m.copies);
   mxg_free(m.ways);
+  mxg_free(m.spots);
+  mxg_free(m.loads);
   mxg_free(m.chunks);
 }
 
