@@ -42,7 +42,7 @@ typedef struct batch {
   uint32_t first, end; /* pieces: those of one bucket and phase lie together */
   bool *taken;
   lane *lanes;
-  unsigned next_stream;
+  unsigned next_stream, streams; /* side streams that stream 0 has not waited for: 1 to `streams` */
 } batch;
 
 /* All pieces of one kernel as one launch. */
@@ -78,20 +78,26 @@ static void convert_kernel(batch *b, uint32_t kernel, unsigned stream) {
  ** of the next overlap. */
 static void convert_batch(batch *b) {
   mxg_gpu_program *program = &b->rank->program;
-  unsigned streams = 0;
+  unsigned followed = 0; /* side streams that wait for what was before this batch */
+  uint32_t before = mxg_program_record(program, 0);
   b->taken = mxg_alloc((b->end - b->first) * sizeof *b->taken);
   if (!b->taken) program->failed = true;
   for (uint32_t i = b->first; i < b->end && !program->failed; i++) {
     if (b->taken[i - b->first]) continue;
     unsigned stream = b->next_stream++ % (side_streams + 1);
-    if (stream > streams) {
-      mxg_program_order(program, 0, stream);
-      streams = stream;
+    if (stream > followed) {
+      mxg_program_follow(program, stream, before);
+      followed = stream;
+      if (b->streams < stream) b->streams = stream;
     }
     convert_kernel(b, b->plan->pieces[i].kernel_direct, stream);
   }
-  for (unsigned s = 1; s <= streams; s++) mxg_program_order(program, s, 0);
   mxg_free(b->taken);
+}
+
+static void join(batch *b) {
+  for (unsigned s = 1; s <= b->streams; s++) mxg_program_order(&b->rank->program, s, 0);
+  b->streams = 0;
 }
 
 void mxg_direct_build(mxg_gpu_rank *r) {
@@ -117,8 +123,13 @@ void mxg_direct_build(mxg_gpu_rank *r) {
     }
     b.next_stream = 0;
     convert_batch(&b);
-    if (s + 1 < rank->first_step + rank->steps && step->bucket % 16 == 15) mxg_program_mark(&r->program, 0, s);
+    if (rank->scratches) join(&b); /* later phases read it, and later buckets have its slot */
+    if (s + 1 < rank->first_step + rank->steps && step->bucket % 16 == 15) {
+      join(&b);
+      mxg_program_mark(&r->program, 0, s);
+    }
   }
+  join(&b);
   mxg_free(b.lanes);
 }
 
