@@ -4,9 +4,9 @@
 #include "verify.h"
 
 #include "error.h"
+#include "original.h"
 #include "plan_build.h"
 #include "replicas.h"
-#include "original.h"
 #include "verify_slab.h"
 #include "workers.h"
 
@@ -64,11 +64,6 @@ static mxg_status map_array(mxg_stored *out, job *j, const mxg_checkpoint *check
   return MXG_OK;
 }
 
-static uint32_t root_of(const mxg_model *model, uint32_t tensor) {
-  while (model->tensors[tensor].tied_to != MXG_NONE) tensor = model->tensors[tensor].tied_to;
-  return tensor;
-}
-
 static const char *array_name(const mxg_model *model, mxg_side side, const mxg_shard *shard, mxg_arena *arena) {
   return mxg_naming_name(&model->side[side].namings[shard->tensor], shard->part == MXG_NONE ? 0 : shard->part,
                          shard->first_expert, arena);
@@ -82,7 +77,7 @@ static mxg_status find_originals(job *j, uint32_t t) {
   mxg_arena *arena = &j->verify->arena;
   MXG_TRY(mxg_layout_shards(&shards, &count, model, MXG_SOURCE, held, 0, arena, j->err));
   if (count == 0) { /* tied: under another name */
-    held = root_of(model, t);
+    held = mxg_tensor_root(model, t);
     MXG_TRY(mxg_layout_shards(&shards, &count, model, MXG_SOURCE, held, 0, arena, j->err));
   }
   mxg_piece_of_original *originals = mxg_arena_alloc(arena, count, sizeof *originals);
@@ -111,7 +106,7 @@ static mxg_status map_row_blocks(job *j, uint32_t t) {
   const mxg_model *model = j->verify->model;
   const mxg_side_model *side = &model->side[MXG_SOURCE];
   mxg_verify_tensor *tensor = &j->tensors[t];
-  uint32_t held = side->placements[t].held ? t : root_of(model, t);
+  uint32_t held = side->placements[t].held ? t : mxg_tensor_root(model, t);
   tensor->source = side->placements[held].format;
   for (uint32_t p = 0; p < tensor->source->planes; p++) {
     const mxg_encoding *encoding = &tensor->source->plane[p];

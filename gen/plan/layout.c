@@ -42,6 +42,11 @@ static uint64_t row_padding(const mxg_tensor *tensor, const mxg_layout *layout) 
   return layout->row.count ? tensor->pad_rows : 0;
 }
 
+uint32_t mxg_tensor_root(const mxg_model *model, uint32_t tensor) {
+  while (model->tensors[tensor].tied_to != MXG_NONE) tensor = model->tensors[tensor].tied_to;
+  return tensor;
+}
+
 /* ---- shards ---- */
 
 typedef struct run_list {

@@ -37,4 +37,7 @@ mxg_status mxg_layout_check(bool *cuts, const mxg_model *model, mxg_side side, u
 /* The coordinate of `rank` (of the side, from 0) on an axis of a mesh: outermost first, row-major. */
 uint64_t mxg_mesh_coordinate(const mxg_mesh *mesh, uint32_t axis, uint64_t rank);
 
+/* The tensor whose values `tensor` has: itself unless tied. */
+uint32_t mxg_tensor_root(const mxg_model *model, uint32_t tensor);
+
 #endif

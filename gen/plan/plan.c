@@ -33,11 +33,6 @@ uint32_t mxg_planner_encoding(mxg_planner *planner, const mxg_encoding *encoding
   return (uint32_t)planner->encodings.count - 1;
 }
 
-uint32_t mxg_tensor_root(const mxg_model *model, uint32_t tensor) {
-  while (model->tensors[tensor].tied_to != MXG_NONE) tensor = model->tensors[tensor].tied_to;
-  return tensor;
-}
-
 /* ---- from growable tables to the plan's ---- */
 
 static void *settle(mxg_planner *planner, mxg_table *table, size_t size) {

@@ -18,6 +18,7 @@ typedef struct cell {
 typedef struct cell_list {
   cell *cells;
   uint32_t count;
+  uint32_t tensors; /* that share the values: one, and its tied twins */
   bool built;
 } cell_list;
 
@@ -130,17 +131,17 @@ static mxg_status add_holder(maker *make, cell_list *list, uint32_t room, const 
 static mxg_status build_cells(maker *make, uint32_t root, cell_list *list) {
   const mxg_model *model = make->planner->model;
   const mxg_side_model *side = &model->side[MXG_SOURCE];
-  uint32_t tensors = 0, cells = 0;
-  for (uint32_t t = 0; t < model->tensor_count; t++) tensors += mxg_tensor_root(model, t) == root;
+  uint32_t tensors = list->tensors, cells = 0;
   list->cells = mxg_arena_alloc(make->planner->arena, (size_t)side->rank_count * tensors, sizeof *list->cells);
   if (!list->cells) return mxg_fail_nomem(make->planner->err);
+  uint32_t room = side->rank_count * tensors; /* every rank may hold every twin */
   for (uint32_t t = root; t < model->tensor_count && tensors; t++) {
     if (mxg_tensor_root(model, t) != root) continue;
     tensors--;
     for (uint32_t rank = side->first_rank; rank < side->first_rank + side->rank_count; rank++) {
       const mxg_holding *holding = holding_of(make->planner, MXG_SOURCE, rank, t);
       if (!holding->count) continue;
-      MXG_TRY(add_holder(make, list, side->rank_count * 2, holding, t, rank));
+      MXG_TRY(add_holder(make, list, room, holding, t, rank));
       if (cells && list->count > cells) list->count = cells;
     }
     cells = list->count;
@@ -513,6 +514,7 @@ static mxg_status make_all(maker *make) {
   mxg_planner *planner = make->planner;
   const mxg_model *model = planner->model;
   const mxg_side_model *target = &model->side[MXG_TARGET];
+  for (uint32_t t = 0; t < model->tensor_count; t++) make->cells[mxg_tensor_root(model, t)].tensors++;
   for (uint32_t rank = 0; rank < planner->plan->rank_count; rank++) {
     planner->piece_of_rank[rank] = (uint32_t)planner->pieces.count;
     planner->scratch_of_rank[rank] = (uint32_t)planner->scratches.count;

@@ -59,9 +59,6 @@ mxg_status mxg_plan_pieces(mxg_planner *planner);
 mxg_status mxg_plan_kernels(mxg_planner *planner);
 mxg_status mxg_plan_steps(mxg_planner *planner);
 
-/* The tensor whose values `tensor` has: itself unless tied. */
-uint32_t mxg_tensor_root(const mxg_model *model, uint32_t tensor);
-
 /* What is done to a piece. Reads its rectangle, segments and phase. */
 mxg_family mxg_piece_family(const mxg_encoding *src, const mxg_encoding *dst, const mxg_piece *piece,
                             const mxg_segment *segments);

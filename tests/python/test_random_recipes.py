@@ -31,6 +31,7 @@ for i = 0, L - 1 do
 end
 m:tensor("norm", { H })
 m:tied("head", "embed")
+m:tied("copy", "embed")
 """
 
 def mxfp8(rng):
@@ -87,11 +88,11 @@ def side(rng, first_rank):
         etp = "etp"
     if pp > 1:
         lines.append('stages = mx.even_stages { axis = "pp", layers = L, scope = "layers.%d", stages = 2, '
-                     'first = { "embed" }, last = { "norm", "head" } }')
+                     'first = { "embed" }, last = { "norm", "head", "copy" } }')
     tied = rng.choice(["once", "both"])
     lines.append(f'tied = "{tied}"')
     if tied == "both":
-        rules.insert(0, f'mx.rule({high}, "head")')
+        rules.insert(0, f'mx.rule({high}, "head", "copy")')
     lines.append("format = { " + ",\n      ".join(rules) + " }")
     experts = rng.choice(['expert = "ep"', f'expert = "ep", row = "{etp}"', f'expert = "ep", col = "{etp}"'])
     layout = ['mx.rule(mx.whole(), "**norm", "**.router")']
@@ -116,7 +117,7 @@ def recipe(rng):
         tied = "" if 'tied = "both"' in "\n".join(target) else None
         rules = ['{ "embed", "model.embed.weight" }', '{ "norm", "model.norm.weight" }']
         if tied is not None:
-            rules.append('{ "head", "lm_head.weight" }')
+            rules += ['{ "head", "lm_head.weight" }', '{ "copy", "copy.weight" }']
         rules += ['{ "layers.*.attn.qkv", q = "m.{1}.q.weight", k = "m.{1}.k.weight", v = "m.{1}.v.weight" }',
                   f'{{ "layers.*.moe.experts.gate_up", gate = "m.{{1}}{apart}.gate.weight", up = "m.{{1}}{apart}.up.weight" }}',
                   f'{{ "layers.*.moe.experts.down", "m.{{1}}{apart}.down.weight" }}',
