@@ -1,8 +1,8 @@
 /* cmd_run.c -- `mxgen run`: the source side's rank files to the target side's, on host ranks. */
-#include "transfer.h"
 #include "outcome.h"
 #include "progress.h"
 #include "recipe_args.h"
+#include "transfer.h"
 
 static mxg_status move(const mxg_args *args, const mxg_model *model, const mxg_bundle *bundle, mxg_error *err) {
   static char what[] = "moving";
@@ -53,9 +53,8 @@ static const mxg_option options[] = {
      "write these ranks only, e.g. 0,4-7"},
     {"all-ranks", 0, MXG_OPTION_FLAG, offsetof(mxg_args, all_ranks), 0, NULL,
      "write also ranks that only repeat whole tensors of lower ranks"},
-    {"checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array"},
-    {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
-     "worker threads; default: one a core"},
+    MXG_OPTION_CHECKSUMS,
+    MXG_OPTION_WORKERS,
     MXG_OPTION_SETS,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END,

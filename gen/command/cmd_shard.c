@@ -1,8 +1,8 @@
 /* cmd_shard.c -- `mxgen shard`: an original checkpoint to the source side's rank files. */
-#include "transfer.h"
 #include "outcome.h"
 #include "progress.h"
 #include "recipe_args.h"
+#include "transfer.h"
 
 static mxg_status run(const mxg_args *args, mxg_error *err) {
   if (!args->from == !args->has_random) {
@@ -45,9 +45,8 @@ static const mxg_option options[] = {
     {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "DIR", "folder for the rank files"},
     {"keep-original", 0, MXG_OPTION_TEXT, offsetof(mxg_args, keep_original), 0, "DIR",
      "keep the random original there"},
-    {"checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array"},
-    {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
-     "worker threads; default: one a core"},
+    MXG_OPTION_CHECKSUMS,
+    MXG_OPTION_WORKERS,
     MXG_OPTION_SETS,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END,

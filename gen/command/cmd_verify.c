@@ -1,8 +1,8 @@
 /* cmd_verify.c -- `mxgen verify`: the target against the original, with the error bounds of the formats between. */
-#include "verify.h"
 #include "plan_text.h"
 #include "progress.h"
 #include "recipe_args.h"
+#include "verify.h"
 
 #include <math.h>
 
@@ -132,9 +132,8 @@ static const mxg_option options[] = {
     {"original", 0, MXG_OPTION_TEXT, offsetof(mxg_args, original), 0, "DIR", "the original: a Hugging Face folder"},
     {"random", 0, MXG_OPTION_COUNT, offsetof(mxg_args, random), offsetof(mxg_args, has_random), "SEED",
      "the original is the one that shard --random SEED made"},
-    {"checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array"},
-    {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
-     "worker threads; default: one a core"},
+    MXG_OPTION_CHECKSUMS,
+    MXG_OPTION_WORKERS,
     MXG_OPTION_SETS,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END,

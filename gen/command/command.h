@@ -88,6 +88,13 @@ int mxg_exit_code(const mxg_error *err);
     "set", 0, MXG_OPTION_LIST, offsetof(mxg_args, sets), 0, "NAME=VALUE",  \
         "value for mx.param(\"NAME\", ...) of the recipe; may be repeated" \
   }
+#define MXG_OPTION_CHECKSUMS \
+  { "checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array" }
+#define MXG_OPTION_WORKERS                                                                               \
+  {                                                                                                      \
+    "threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N", \
+        "worker threads; default: one a core"                                                            \
+  }
 #define MXG_OPTION_JSON(what) \
   { "json", 0, MXG_OPTION_FLAG, offsetof(mxg_args, json), 0, NULL, what }
 #define MXG_OPTIONS_END                                                                  \

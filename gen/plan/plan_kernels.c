@@ -2,6 +2,7 @@
 ** all pieces alike in formats, layouts, widths of access and, where it carries weight, columns. */
 #include "emit.h"
 #include "kernel_shape.h"
+#include "plan_text.h"
 #include "planner.h"
 
 #include "text.h"
@@ -152,11 +153,6 @@ static bool keeps_cols(const shape *shapes, uint32_t count, uint32_t index) {
   return heavier < own_cols_most && shapes[index].elements >= total / own_cols_share;
 }
 
-static const char *base_name(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
 /* "layers.0.attn.qkv and 31 more; source llama3_8b_tp2.lua:32, target llama3_8b_tp2.lua:40" */
 static uint32_t origin_of(mxg_planner *planner, const shape *from, uint32_t more) {
   const mxg_model *model = planner->model;
@@ -165,10 +161,12 @@ static uint32_t origin_of(mxg_planner *planner, const shape *from, uint32_t more
   mxg_text text = {0};
   mxg_text_puts(&text, model->tensors[from->first_tensor].name);
   if (more) mxg_text_format(&text, " and %u more", more);
-  if (source->format_rule.file)
-    mxg_text_format(&text, "; source %s:%d", base_name(source->format_rule.file), source->format_rule.line);
-  if (target->format_rule.file)
-    mxg_text_format(&text, "; target %s:%d", base_name(target->format_rule.file), target->format_rule.line);
+  const mxg_origin *rules[] = {&source->format_rule, &target->format_rule};
+  for (int side = 0; side < 2; side++) {
+    if (!rules[side]->file) continue;
+    mxg_text_puts(&text, side == MXG_SOURCE ? "; source " : "; target ");
+    mxg_origin_print(rules[side], &text);
+  }
   uint32_t offset = text.failed ? (mxg_fail_nomem(planner->err), MXG_NONE) : mxg_planner_string(planner, text.bytes);
   mxg_text_free(&text);
   return offset;
