@@ -56,6 +56,14 @@ mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
 void mxg_team_close(void *state);
 
+/* ---- between team.c and team_run.c ---- */
+
+/* Frees the program and the memory of slots; what is lost (still under way) is left. */
+void mxg_rank_drop_program(mxg_gpu_rank *rank);
+bool mxg_rank_has_ended(mxg_gpu_rank *rank);
+/* Memory for the part of each slot that the rank needs. */
+mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
+
 /* ---- for filling programs: gpu_rank.c ---- */
 
 /* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get their places. */

@@ -1,0 +1,111 @@
+/* team_measure.c -- runs of a team with clocks: mxg_exec_measure and mxg_exec_trace. */
+#include "team_run.h"
+
+#include "error.h"
+#include "memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
+static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, mxg_error *err) {
+  mxg_cu_stream *stream = r->program.streams[0];
+  mxg_status status = mxg_gpu_fill(r->flush, (uint8_t)i, r->flush_bytes, stream, err);
+  if (status == MXG_OK) status = mxg_event_record(r->times[3 * i], stream, err);
+  (void)pthread_barrier_wait(&c->all_here);
+  for (uint32_t k = 0; k < c->team->count && status == MXG_OK; k++)
+    if (&c->team->ranks[k] != r) status = mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err);
+  return status == MXG_OK ? mxg_event_record(r->times[3 * i + 1], stream, err) : status;
+}
+
+static void free_times(mxg_gpu_rank *r, size_t count) {
+  if (mxg_gpu_use(r->gpu, NULL) != MXG_OK) return;
+  for (size_t i = 0; r->times && i < count; i++) mxg_event_free(r->times[i]);
+  mxg_gpu_free(r->flush);
+  mxg_free(r->times);
+  r->times = NULL;
+  r->flush = 0;
+}
+
+static mxg_status make_times(mxg_gpu_rank *r, size_t count, mxg_error *err) {
+  r->times = mxg_alloc(count * sizeof *r->times);
+  if (!r->times) return mxg_fail_nomem(err);
+  MXG_TRY(mxg_gpu_use(r->gpu, err));
+  for (size_t i = 0; i < count; i++) MXG_TRY(mxg_event_create(&r->times[i], true, err));
+  return MXG_OK;
+}
+
+static mxg_status make_flush(mxg_gpu_rank *r, mxg_error *err) {
+  r->flush_bytes = 2 * mxg_gpu_about(r->gpu)->l2_bytes;
+  return mxg_gpu_alloc(&r->flush, r->flush_bytes, err);
+}
+
+/* Of each run there are three times: ready, begin and end. */
+static mxg_status read_times(const mxg_gpu_rank *r, unsigned repeats, double *seconds, mxg_error *err) {
+  MXG_TRY(mxg_gpu_use(r->gpu, err));
+  for (size_t i = 0; i < repeats; i++) {
+    float ms = 0;
+    MXG_TRY(mxg_event_between(&ms, r->times[3 * i + 1], r->times[3 * i + 2], err));
+    if (seconds[i] < ms * 1e-3) seconds[i] = ms * 1e-3;
+  }
+  return MXG_OK;
+}
+
+mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
+  mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
+  mxg_gpu_team *team = state;
+  MXG_TRY(mxg_crew_ready(&c, err));
+  mxg_status status = MXG_OK;
+  for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
+    status = make_times(&team->ranks[i], (size_t)repeats * 3, err);
+    if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
+  }
+  if (status == MXG_OK) status = mxg_crew_go(&c, err);
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
+    status = read_times(&team->ranks[i], repeats, seconds, err);
+  if (start_seconds) *start_seconds = 0;
+  for (uint32_t i = 0; i < team->count; i++) {
+    if (start_seconds && *start_seconds < team->ranks[i].start_seconds) *start_seconds = team->ranks[i].start_seconds;
+    free_times(&team->ranks[i], (size_t)repeats * 3);
+  }
+  return status;
+}
+
+static mxg_status write_trace(const mxg_gpu_team *team, const char *path, mxg_error *err) {
+  mxg_text text = {0};
+  mxg_text_puts(&text, "[");
+  mxg_status status = MXG_OK;
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
+    const mxg_gpu_rank *r = &team->ranks[i];
+    status = mxg_gpu_use(r->gpu, err);
+    if (status == MXG_OK) status = mxg_program_trace(&r->program, team->view->plan, r->times, r->rank, &text, err);
+  }
+  mxg_text_puts(&text, "\n]\n");
+  if (status == MXG_OK && text.failed) status = mxg_fail_nomem(err);
+  FILE *file = status == MXG_OK ? fopen(path, "w") : NULL;
+  bool written = file && fwrite(text.bytes, 1, text.count, file) == text.count;
+  int why = errno;
+  if (file && fclose(file)) written = false;
+  mxg_text_free(&text);
+  if (status != MXG_OK || written) return status;
+  mxg_fail(err, MXG_ERR_IO, 649, "the trace cannot be written: %s", strerror(why));
+  mxg_error_place(err, path, 0, 0, 0);
+  if (err) err->native = why;
+  return MXG_ERR_IO;
+}
+
+mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err) {
+  mxg_crew c = {.team = state, .repeats = 1, .traces = true};
+  mxg_gpu_team *team = state;
+  MXG_TRY(mxg_crew_ready(&c, err));
+  mxg_status status = MXG_OK;
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
+    status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);
+  if (status == MXG_OK) status = mxg_crew_go(&c, err);
+  if (status == MXG_OK) status = write_trace(team, path, err);
+  for (uint32_t i = 0; i < team->count; i++)
+    free_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program));
+  return status;
+}

@@ -1,0 +1,227 @@
+/* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
+** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
+*start
+** and at the end of a run and nowhere between. */
+#include "team_run.h"
+
+#include "error.h"
+#include "memory.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { default_timeout_ms = 60000 };
+
+static double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* ---- one thread a rank ---- */
+
+typedef struct member {
+  mxg_crew *crew;
+  mxg_gpu_rank *rank;
+  mxg_status (*work)(mxg_crew *crew, mxg_gpu_rank *rank, mxg_error *err);
+} member;
+
+static void *run_member(void *argument) {
+  member *m = argument;
+  memset(&m->rank->error, 0, sizeof m->rank->error);
+  mxg_error err = {0};
+  mxg_status status = mxg_gpu_use(m->rank->gpu, &err);
+  (void)pthread_barrier_wait(&m->crew->all_here);
+  if (status == MXG_OK) status = m->work(m->crew, m->rank, &err);
+  err.status = status;
+  m->rank->error = err;
+  return NULL;
+}
+
+static mxg_status first_error(const mxg_gpu_team *team, mxg_error *err) {
+  const mxg_error *first = NULL;
+  for (uint32_t i = 0; i < team->count; i++) {
+    const mxg_error *e = &team->ranks[i].error;
+    if (e->status != MXG_OK && (!first || (first->status == MXG_ERR_TIMEOUT && e->status != MXG_ERR_TIMEOUT)))
+      first = e;
+  }
+  if (!first) return MXG_OK;
+  if (err) *err = *first;
+  return first->status;
+}
+
+/* Runs `work` for every rank, each on a thread of its own; they begin together. */
+static mxg_status all_ranks(mxg_crew *c, mxg_status (*work)(mxg_crew *, mxg_gpu_rank *, mxg_error *), mxg_error *err) {
+  mxg_gpu_team *team = c->team;
+  pthread_t *threads = mxg_alloc(team->count * sizeof *threads);
+  member *members = mxg_alloc(team->count * sizeof *members);
+  if (!threads || !members || pthread_barrier_init(&c->all_here, NULL, team->count)) {
+    mxg_free(threads);
+    mxg_free(members);
+    return mxg_fail_nomem(err);
+  }
+  uint32_t started = 0;
+  for (uint32_t i = 0; i < team->count; i++) members[i] = (member){c, &team->ranks[i], work};
+  while (started < team->count && pthread_create(&threads[started], NULL, run_member, &members[started]) == 0)
+    started++;
+  mxg_status status = MXG_OK;
+  if (started < team->count) { /* let those that wait for the others go, and end */
+    status =
+        mxg_fail(err, MXG_ERR_ENVIRONMENT, 601, "no thread could be started for rank %u", team->ranks[started].rank);
+    for (uint32_t i = started; i < team->count; i++) (void)pthread_barrier_wait(&c->all_here);
+  }
+  for (uint32_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
+  (void)pthread_barrier_destroy(&c->all_here);
+  mxg_free(threads);
+  mxg_free(members);
+  return status == MXG_OK ? first_error(team, err) : status;
+}
+
+static mxg_status prepare(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  mxg_gpu_team *team = c->team;
+  mxg_rank_drop_program(r);
+  MXG_TRY(mxg_rank_take_slots(r, err));
+  mxg_rank_place_scratch(r);
+  team->build(r);
+  const mxg_exec_options *options = &team->view->options;
+  MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !options->no_graph, err));
+  r->device_bytes += r->program.table_bytes;
+  return MXG_OK;
+}
+
+static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
+  const mxg_plan *plan = c->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  bool answers = mxg_program_look(&r->program);
+  uint32_t at = mxg_program_stands_at(&r->program);
+  if (at == MXG_NONE) at = rank->first_step + (rank->steps ? rank->steps - 1 : 0);
+  const mxg_step *step = &plan->steps[at];
+  unsigned ms = c->team->view->options.timeout_ms;
+  r->lost = true;
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done", r->rank,
+           ms ? ms : default_timeout_ms, at - rank->first_step, rank->steps ? kinds[step->kind] : "none",
+           rank->steps ? step->bucket : 0);
+  mxg_error_note(err, "GPU %d %s", r->ordinal,
+                 answers ? "still answers" : "does not answer: the step is a lower bound");
+  return MXG_ERR_TIMEOUT;
+}
+
+/* Until the program has ended or the deadline has passed: first at every chance, later with pauses. */
+static mxg_status wait_for(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  const double begin = seconds_now();
+  for (;;) {
+    bool done = false;
+    MXG_TRY(mxg_stream_done(&done, r->program.streams[0], err));
+    if (done) return MXG_OK;
+    double now = seconds_now();
+    if (now > c->deadline) return time_out(c, r, err);
+    if (now - begin < 1e-3) {
+      sched_yield();
+    } else {
+      struct timespec pause = {0, now - begin < 0.1 ? 20000 : 1000000};
+      nanosleep(&pause, NULL);
+    }
+  }
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
+static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  const mxg_plan *plan = c->team->view->plan;
+  double *starts = mxg_alloc(c->repeats * sizeof *starts);
+  mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
+  r->started = seconds_now();
+  for (unsigned i = 0; i < c->repeats; i++) {
+    if (c->begin) { /* also after a failure: the others wait for this one */
+      mxg_status began = c->begin(c, r, i, status == MXG_OK ? err : NULL);
+      if (status == MXG_OK) status = began;
+    }
+    if (status != MXG_OK) continue;
+    double begin = seconds_now();
+    status = c->traces ? mxg_program_start_timed(&r->program, plan, r->functions, r->times, err)
+                       : mxg_program_start(&r->program, plan, r->functions, err);
+    starts[i] = seconds_now() - begin;
+    if (status == MXG_OK && c->begin) status = mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err);
+  }
+  if (starts) {
+    qsort(starts, c->repeats, sizeof *starts, by_value);
+    r->start_seconds = starts[c->repeats / 2];
+  }
+  mxg_free(starts);
+  if (status == MXG_OK) status = wait_for(c, r, err);
+  r->ended = seconds_now();
+  return status;
+}
+
+/* ---- the flight recorder ---- */
+
+static void tell(const mxg_gpu_team *team) {
+  const mxg_exec_options *options = &team->view->options;
+  const mxg_plan *plan = team->view->plan;
+  if (!options->record) return;
+  for (uint32_t i = 0; i < team->count; i++) {
+    const mxg_gpu_rank *r = &team->ranks[i];
+    char line[640];
+    size_t done = 0;
+    while (r->program.seen && done < r->program.step_count && r->program.seen[done]) done++;
+    snprintf(line, sizeof line,
+             "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s", r->rank,
+             r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after", (r->ended - r->started) * 1e6,
+             done, r->program.step_count, r->error.status == MXG_OK ? "ended" : r->error.text);
+    options->record(options->user, line);
+    for (size_t k = done > 4 ? done - 4 : 0; k < r->program.step_count && k < done + 4; k++) {
+      const mxg_step *step = &plan->steps[r->program.steps[k]];
+      snprintf(line, sizeof line, "  step %u, bucket %u, slot %u: %s",
+               r->program.steps[k] - plan->ranks[r->rank].first_step, step->bucket, step->slot,
+               k < done ? "done" : "not done");
+      options->record(options->user, line);
+    }
+  }
+}
+
+/* ---- run ---- */
+
+mxg_status mxg_crew_ready(mxg_crew *c, mxg_error *err) {
+  mxg_gpu_team *team = c->team;
+  const mxg_exec_view *view = team->view;
+  size_t count = view->plan->array_count;
+  for (uint32_t i = 0; i < team->count; i++) {
+    mxg_gpu_rank *r = &team->ranks[i];
+    if (!r->lost) continue;
+    MXG_TRY(mxg_gpu_use(r->gpu, err));
+    if (!mxg_rank_has_ended(r))
+      return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u is still in a run whose deadline passed", r->rank);
+    r->lost = false;
+  }
+  if (team->ready && memcmp(team->kept, view->kept, count * sizeof *team->kept) == 0) return MXG_OK;
+  memcpy(team->places, view->places, count * sizeof *team->places);
+  memcpy(team->kept, view->kept, count * sizeof *team->kept);
+  MXG_TRY(all_ranks(c, prepare, err));
+  team->ready = true;
+  return MXG_OK;
+}
+
+mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
+  unsigned ms = c->team->view->options.timeout_ms;
+  c->deadline = seconds_now() + (ms ? ms : default_timeout_ms) * 1e-3;
+  mxg_status status = all_ranks(c, run_rank, err);
+  if (status != MXG_OK) tell(c->team);
+  return status;
+}
+
+mxg_status mxg_team_run(void *state, mxg_error *err) {
+  mxg_crew c = {.team = state, .repeats = 1};
+  const mxg_exec_options *options = &c.team->view->options;
+  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_crew_go(&c, err));
+  if (options->progress) options->progress(options->user, 1, 1);
+  return MXG_OK;
+}

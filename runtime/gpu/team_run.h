@@ -1,0 +1,26 @@
+/* team_run.h -- what a run of a team is, for team_run.c and team_measure.c. */
+#ifndef MXG_TEAM_RUN_H
+#define MXG_TEAM_RUN_H
+
+#include "transport_gpu.h"
+
+#include <pthread.h>
+
+/* The ranks of a team at work, each on a thread of its own. */
+typedef struct mxg_crew mxg_crew;
+struct mxg_crew {
+  mxg_gpu_team *team;
+  unsigned repeats;
+  bool traces;
+  /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
+  mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
+  double deadline;
+  pthread_barrier_t all_here;
+};
+
+/* Programs for what is bound now. */
+mxg_status mxg_crew_ready(mxg_crew *crew, mxg_error *err);
+/* Starts every rank's program `repeats` times and waits for their end; on a failure the flight recorder tells. */
+mxg_status mxg_crew_go(mxg_crew *crew, mxg_error *err);
+
+#endif
