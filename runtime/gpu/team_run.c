@@ -133,7 +133,6 @@ static int by_value(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
 static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);

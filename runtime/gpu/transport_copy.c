@@ -1,22 +1,24 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Four things keep the link busy. Copies go to several streams in turn, so that one's end hides behind another's
-*middle.
-** What is converted at a time, a chunk, is far smaller than a bucket, and smaller still towards the end, where nothing
-*is
-** left to hide a conversion behind. What lies together at its source is brought together and by one copy, many experts
-*of
-** a stack say, whatever the kernels make of it. And nothing is staged without need: elements that stay as they are go
-*straight to
-** where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
+** Five things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
+*on
+** H100s), and are few: what lies together at its source is brought together and by one copy, many experts of a stack
+*say,
+** whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is
+*left
+** to hide a conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread).
+*And
+** nothing is staged without need: elements that stay as they are go straight to where they belong, and what is too
+*small
+** to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "transport_gpu.h"
 
 #include <stdlib.h>
 
 enum {
-  default_streams = 2,
-  default_chunk = 32 << 20,
+  default_streams = 1,
+  default_chunk = 128 << 20,
   least_chunk = 3 << 20,
   small_most = 128 << 10,
   small_share = 256
@@ -352,6 +354,7 @@ static void make(maker *m) {
   end_chunk(m);
   if (rank->received_bytes)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
+  mxg_program_spread(m->program);
 }
 
 void mxg_copy_build(mxg_gpu_rank *r) {

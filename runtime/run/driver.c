@@ -20,10 +20,11 @@ enum {
   attribute_processors = 16,
   attribute_major = 75,
   attribute_minor = 76,
+  attribute_shared_bytes = 81, /* of a multiprocessor */
 };
 
 /* CUfunction_attribute */
-enum { function_shared = 1, function_local = 3, function_registers = 4 };
+enum { function_shared = 1, function_local = 3, function_registers = 4, function_most_dynamic = 8 };
 
 typedef struct cu_context cu_context;
 typedef struct cu_graph cu_graph;
@@ -58,6 +59,7 @@ typedef struct cu_copy_rows {
   X("cuDevicePrimaryCtxRetain", primary_retain, (cu_context * *context, int device))                                 \
   X("cuDevicePrimaryCtxRelease_v2", primary_release, (int device))                                                   \
   X("cuCtxSetCurrent", context_use, (cu_context * context))                                                          \
+  X("cuCtxGetDevice", context_device, (int *device))                                                                 \
   X("cuCtxEnablePeerAccess", context_reach, (cu_context * peer, unsigned flags))                                     \
   X("cuMemGetInfo_v2", memory_info, (size_t * free_bytes, size_t * all_bytes))                                       \
   X("cuMemAlloc_v2", memory_alloc, (uint64_t * address, size_t bytes))                                               \
@@ -88,6 +90,7 @@ typedef struct cu_copy_rows {
   X("cuModuleUnload", module_free, (mxg_cu_module * module))                                                         \
   X("cuModuleGetFunction", module_function, (mxg_cu_function * *function, mxg_cu_module * module, const char *name)) \
   X("cuFuncGetAttribute", function_attribute, (int *value, int attribute, mxg_cu_function *function))                \
+  X("cuFuncSetAttribute", function_allow, (mxg_cu_function * function, int attribute, int value))                    \
   X("cuOccupancyMaxActiveBlocksPerMultiprocessor", function_blocks,                                                  \
     (int *blocks, mxg_cu_function *function, int threads, size_t shared_bytes))                                      \
   X("cuLaunchKernel", launch,                                                                                        \
@@ -437,15 +440,41 @@ mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, 
                "cuOccupancyMaxActiveBlocksPerMultiprocessor", err);
 }
 
-mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
-                          mxg_cu_stream *stream, mxg_error *err) {
+mxg_status mxg_function_spread(unsigned *shared_bytes, mxg_cu_function *function, unsigned blocks, mxg_error *err) {
+  enum {
+    own = 1024,
+    unit = 128,
+    free_of_asking = 48 << 10
+  }; /* what a block takes besides; how shared memory is given */
+  int device = 0, all = 0, fixed = 0;
+  *shared_bytes = 0;
+  if (blocks == 0) return MXG_OK;
+  MXG_TRY(check(cu.context_device(&device), "cuCtxGetDevice", err));
+  MXG_TRY(check(cu.device_attribute(&all, attribute_shared_bytes, device), "cuDeviceGetAttribute", err));
+  MXG_TRY(check(cu.function_attribute(&fixed, function_shared, function), "cuFuncGetAttribute", err));
+  unsigned each = (unsigned)all / blocks, taken = own + (unsigned)fixed;
+  if (each < taken + unit) return MXG_OK; /* it takes that much by itself */
+  unsigned dynamic = (each - taken) / unit * unit;
+  if (dynamic + (unsigned)fixed > free_of_asking)
+    MXG_TRY(check(cu.function_allow(function, function_most_dynamic, (int)dynamic), "cuFuncSetAttribute", err));
+  *shared_bytes = dynamic;
+  return MXG_OK;
+}
+
+mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsigned threads, unsigned shared_bytes,
+                                 uint64_t entries, uint32_t count, mxg_cu_stream *stream, mxg_error *err) {
   if (!tiles || !count) return MXG_OK;
   if (tiles > INT32_MAX)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 643, "%llu tiles are more than one launch takes",
                     (unsigned long long)tiles);
   void *parameters[] = {&entries, &count};
-  return check(cu.launch(function, (unsigned)tiles, 1, 1, threads, 1, 1, 0, stream, parameters, NULL), "cuLaunchKernel",
-               err);
+  return check(cu.launch(function, (unsigned)tiles, 1, 1, threads, 1, 1, shared_bytes, stream, parameters, NULL),
+               "cuLaunchKernel", err);
+}
+
+mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
+                          mxg_cu_stream *stream, mxg_error *err) {
+  return mxg_gpu_launch_spread(function, tiles, threads, 0, entries, count, stream, err);
 }
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */

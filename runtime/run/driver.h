@@ -94,6 +94,12 @@ mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, 
 mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
                           mxg_cu_stream *stream, mxg_error *err);
 
+/* The same with few blocks at a time, so that it takes a part of the memory's bandwidth only. First, once for each
+** function: the shared memory that leaves a multiprocessor of this thread's GPU room for `blocks` of its blocks. */
+mxg_status mxg_function_spread(unsigned *shared_bytes, mxg_cu_function *function, unsigned blocks, mxg_error *err);
+mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsigned threads, unsigned shared_bytes,
+                                 uint64_t entries, uint32_t count, mxg_cu_stream *stream, mxg_error *err);
+
 /* ---- graphs: what is put on `stream` between begin and end becomes one launch ---- */
 
 mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err);
