@@ -1,6 +1,6 @@
 /* team.c -- the GPUs of a team of ranks: opened and closed, their kernels, bound memory and its checks, memory of
-*slots.
-** Running is team_run.c's. */
+ *slots.
+ ** Running is team_run.c's. */
 #include "transport_gpu.h"
 
 #include "bundle.h"
@@ -95,6 +95,7 @@ void mxg_team_close(void *state) {
   mxg_free(team->ranks);
   mxg_free(team->places);
   mxg_free(team->kept);
+  mxg_free(team->homes);
   mxg_free(team);
 }
 
@@ -148,7 +149,8 @@ static mxg_status open_team(mxg_gpu_team *team, mxg_error *err) {
   team->ranks = mxg_alloc(view->rank_count * sizeof *team->ranks);
   team->places = mxg_alloc(view->plan->array_count * sizeof *team->places);
   team->kept = mxg_alloc(view->plan->array_count * sizeof *team->kept);
-  if (!team->ranks || !team->places || !team->kept) return mxg_fail_nomem(err);
+  team->homes = mxg_alloc(view->plan->array_count * sizeof *team->homes);
+  if (!team->ranks || !team->places || !team->kept || !team->homes) return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < view->rank_count; i++) {
     mxg_gpu_rank *r = &team->ranks[team->count++];
     r->team = team;
@@ -205,7 +207,10 @@ mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
   team->ready = false;
   MXG_TRY(check_memory(team, a, "data", mxg_array_data_bytes(plan, a) ? place->data : 0, data_align, err));
   unsigned scale = plan->encodings[a->encoding].scale;
-  return check_memory(team, a, "scales", place->scale, scale == MX_SCALE_E8M0 ? 1 : 4, err);
+  MXG_TRY(check_memory(team, a, "scales", place->scale, scale == MX_SCALE_E8M0 ? 1 : 4, err));
+  mxg_place *home = &team->homes[array];
+  MXG_TRY(mxg_gpu_home(&home->data, place->data, err));
+  return mxg_gpu_home(&home->scale, place->scale, err);
 }
 
 /* ---- slots ---- */

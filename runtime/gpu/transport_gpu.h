@@ -43,6 +43,7 @@ struct mxg_gpu_team {
   mxg_gpu_rank *ranks;
   uint32_t count;
   mxg_place *places; /* the view's, and scratch's */
+  mxg_place *homes;  /* where the allocation begins that each lies in; 0: not known. NULL: of none */
   bool *kept;        /* as the programs were made for */
   bool ready;        /* programs are made for these places */
 };
@@ -66,7 +67,8 @@ mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
 
 /* ---- for filling programs: gpu_rank.c ---- */
 
-/* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get their places. */
+/* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get
+ * their places. */
 void mxg_rank_measure_slots(mxg_gpu_rank *rank);
 void mxg_rank_place_scratch(mxg_gpu_rank *rank);
 

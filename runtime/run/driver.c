@@ -363,6 +363,13 @@ mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err) {
   return check(cu.pointer_attribute(ordinal, device_ordinal, address), "cuPointerGetAttribute", err);
 }
 
+mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err) {
+  const int range_start = 11; /* CUpointer_attribute */
+  *begin = 0;
+  if (address == 0) return MXG_OK;
+  return check(cu.pointer_attribute(begin, range_start, address), "cuPointerGetAttribute", err);
+}
+
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {
   if (!bytes) return MXG_OK;
   return check(cu.memory_fill(dst, byte, bytes, stream), "cuMemsetD8Async", err);
