@@ -76,11 +76,20 @@ typedef struct mxg_tensor_info {
   uint32_t rank;
   const char *name;                 /* lives with the bundle */
   uint64_t data_bytes, scale_bytes; /* scale_bytes 0: the format has no scales */
+  uint32_t first_group, group;      /* a target is written by groups from first_group to group, most often one; a source
+                                    ** by none: MXG_ALL_GROUPS */
 } mxg_tensor_info;
 
 /* The number of stored tensors, those of source ranks first; mxg_bundle_tensor takes an index below it. */
 uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
+
+/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a layer. Groups
+** are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the bundle; NULL: there is no
+** such group. */
+#define MXG_ALL_GROUPS UINT32_MAX
+uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
+const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
 void mxg_bundle_free(mxg_bundle *bundle);
 
 /* ---- executor ------------------------------------------------------------------------------------------------------
