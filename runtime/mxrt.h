@@ -78,6 +78,10 @@ typedef struct mxg_tensor_info {
   uint64_t data_bytes, scale_bytes; /* scale_bytes 0: the format has no scales */
   uint32_t first_group, group;      /* a target is written by groups from first_group to group, most often one; a source
                                     ** by none: MXG_ALL_GROUPS */
+  const char *tensor;               /* the logical tensor that it is of: "layers.12.attn.qkv"; lives with the bundle */
+  const char *dtype, *scale_dtype;  /* as safetensors files name them: "F8_E4M3", "BF16", "U8"; "" for no scales */
+  uint32_t ndim, scale_ndim;
+  uint64_t shape[3], scale_shape[3]; /* elements, outermost first, with the padding of the scales' layout; then 0 */
 } mxg_tensor_info;
 
 /* The number of stored tensors, those of source ranks first; mxg_bundle_tensor takes an index below it. */
