@@ -58,9 +58,13 @@ static mxg_status load_kernels(mxg_gpu_rank *r, mxg_error *err) {
 
 /* ---- open and close ---- */
 
-void mxg_rank_drop_program(mxg_gpu_rank *r) {
+void mxg_rank_drop_programs(mxg_gpu_rank *r) {
   if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) return;
   mxg_program_free(&r->program, r->lost);
+  for (uint32_t g = 0; r->parts && g < r->team->view->plan->group_count; g++) mxg_program_free(&r->parts[g], r->lost);
+  mxg_free(r->parts);
+  r->parts = NULL;
+  r->waited = NULL;
   for (uint32_t i = 0; r->slots && i < r->team->view->plan->slots && !r->lost; i++) {
     mxg_gpu_free(r->slots[i].memory);
     r->slots[i] = (mxg_gpu_slot){0};
@@ -69,9 +73,9 @@ void mxg_rank_drop_program(mxg_gpu_rank *r) {
 }
 
 bool mxg_rank_has_ended(mxg_gpu_rank *r) {
-  for (uint32_t i = 0; i < r->program.stream_count; i++) {
+  for (uint32_t i = 0; i < MXG_STREAMS_MOST; i++) {
     bool done = true;
-    if (r->program.streams[i] && (mxg_stream_done(&done, r->program.streams[i], NULL) != MXG_OK || !done)) return false;
+    if (r->streams.at[i] && (mxg_stream_done(&done, r->streams.at[i], NULL) != MXG_OK || !done)) return false;
   }
   return true;
 }
@@ -79,11 +83,15 @@ bool mxg_rank_has_ended(mxg_gpu_rank *r) {
 void mxg_team_close(void *state) {
   mxg_gpu_team *team = state;
   if (!team) return;
+  void *current = mxg_gpu_current();
   for (uint32_t i = 0; team->ranks && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (r->gpu && mxg_gpu_use(r->gpu, NULL) == MXG_OK) {
       r->lost = r->lost && !mxg_rank_has_ended(r);
-      mxg_rank_drop_program(r);
+      mxg_rank_drop_programs(r);
+      if (!r->lost) mxg_gpu_streams_free(&r->streams);
+      mxg_event_free(r->begin);
+      for (int k = 0; k < 2; k++) mxg_event_free(r->captured[k]);
       for (uint32_t k = 0; r->modules && k < team->view->plan->kernel_count && !r->lost; k++)
         mxg_module_free(r->modules[k]);
     }
@@ -92,6 +100,7 @@ void mxg_team_close(void *state) {
     mxg_free(r->functions);
     mxg_free(r->slots);
   }
+  if (current) mxg_gpu_restore(current);
   mxg_free(team->ranks);
   mxg_free(team->places);
   mxg_free(team->kept);
@@ -170,7 +179,9 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
   team->name = name;
   team->build = build;
   team->stages = stages;
+  void *current = mxg_gpu_current();
   mxg_status status = open_team(team, err);
+  if (current) mxg_gpu_restore(current);
   if (status == MXG_OK)
     *state = team;
   else

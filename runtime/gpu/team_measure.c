@@ -76,7 +76,7 @@ static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
   mxg_gpu_team *team = state;
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
@@ -117,7 +117,7 @@ static mxg_status write_trace(const mxg_gpu_team *team, const char *path, mxg_er
 mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = 1, .traces = true};
   mxg_gpu_team *team = state;
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);

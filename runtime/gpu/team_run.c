@@ -1,6 +1,6 @@
 /* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
-** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
-*start
+** flight recorder. What starts without waiting is team_start.c's. Programs only read other ranks' sources and write
+*their own rank's memory, so ranks meet at the start
 ** and at the end of a run and nowhere between. */
 #include "team_run.h"
 
@@ -80,45 +80,156 @@ static mxg_status all_ranks(mxg_crew *c, mxg_status (*work)(mxg_crew *, mxg_gpu_
   return status == MXG_OK ? first_error(team, err) : status;
 }
 
-static mxg_status prepare(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
-  mxg_gpu_team *team = c->team;
-  mxg_rank_drop_program(r);
-  MXG_TRY(mxg_rank_take_slots(r, err));
-  mxg_rank_place_scratch(r);
+/* ---- programs ---- */
+
+static mxg_status note_reads(mxg_gpu_rank *r, mxg_error *err) {
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  r->program.reads = mxg_alloc(r->team->count * sizeof *r->program.reads);
+  if (!r->program.reads) return mxg_fail_nomem(err);
+  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
+    const mxg_step *step = &plan->steps[s];
+    if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(r, step)) continue;
+    for (uint32_t i = 0; i < r->team->count; i++) r->program.reads[i] |= r->team->ranks[i].rank == step->peer;
+  }
+  return MXG_OK;
+}
+
+/* The rank's program, for all of the plan or for `group`. */
+static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_error *err) {
+  mxg_gpu_team *team = r->team;
+  r->program.part = part;
+  r->program.group = group;
   team->build(r);
-  const mxg_exec_options *options = &team->view->options;
-  MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !options->no_graph, err));
+  MXG_TRY(note_reads(r, err));
+  MXG_TRY(
+      mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
   r->device_bytes += r->program.table_bytes;
   return MXG_OK;
 }
 
-static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+static mxg_status make_parts(mxg_gpu_rank *r, mxg_error *err) {
+  uint32_t groups = r->team->view->plan->group_count;
+  r->parts = mxg_alloc((groups + 1) * sizeof *r->parts);
+  if (!r->parts) return mxg_fail_nomem(err);
+  for (uint32_t g = 0; g < groups; g++) {
+    const mxg_gpu_program whole = r->program; /* programs are made where builders put them */
+    r->program = (mxg_gpu_program){0};
+    mxg_status status = make_program(r, true, g, err);
+    r->parts[g] = r->program;
+    r->program = whole;
+    MXG_TRY(status);
+  }
+  return MXG_OK;
+}
+
+static mxg_status make_events(mxg_gpu_rank *r, mxg_error *err) {
+  if (!r->begin) MXG_TRY(mxg_event_create(&r->begin, false, err));
+  for (int i = 0; i < 2; i++)
+    if (!r->captured[i]) MXG_TRY(mxg_event_create(&r->captured[i], false, err));
+  return MXG_OK;
+}
+
+static mxg_status make_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  if (!c->team->ready) {
+    mxg_rank_drop_programs(r);
+    MXG_TRY(mxg_rank_take_slots(r, err));
+    mxg_rank_place_scratch(r);
+    MXG_TRY(make_events(r, err));
+  }
+  if (c->make & MXG_MADE_WHOLE) MXG_TRY(make_program(r, false, 0, err));
+  return c->make & MXG_MADE_PARTS ? make_parts(r, err) : MXG_OK;
+}
+
+static bool is_fresh(const mxg_gpu_team *team) {
+  return team->ready && memcmp(team->kept, team->view->kept, team->view->plan->array_count * sizeof *team->kept) == 0;
+}
+
+bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made) { return is_fresh(team) && (team->made & made) == made; }
+
+mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
+  const mxg_exec_view *view = team->view;
+  size_t count = view->plan->array_count;
+  bool fresh = is_fresh(team);
+  for (uint32_t i = 0; i < team->count; i++) {
+    mxg_gpu_rank *r = &team->ranks[i];
+    if (!r->lost && fresh) continue;
+    MXG_TRY(mxg_gpu_use(r->gpu, err));
+    if (!mxg_rank_has_ended(r)) {
+      if (r->lost)
+        return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u is still in a run whose deadline passed", r->rank);
+      return mxg_fail(err, MXG_ERR_USAGE, 683, "tensors were bound while rank %u is in what was started before",
+                      r->rank);
+    }
+    r->lost = false;
+  }
+  if (!fresh) {
+    team->ready = false;
+    team->made = 0;
+    memcpy(team->places, view->places, count * sizeof *team->places);
+    memcpy(team->kept, view->kept, count * sizeof *team->kept);
+  }
+  mxg_crew c = {.team = team, .make = made & ~team->made};
+  if (!c.make) return MXG_OK;
+  mxg_status status = all_ranks(&c, make_rank, err);
+  team->ready = status == MXG_OK; /* otherwise all of it is made anew */
+  if (status == MXG_OK) team->made |= c.make;
+  return status;
+}
+
+mxg_status mxg_team_prepare(void *state, mxg_error *err) {
+  void *current = mxg_gpu_current();
+  mxg_status status = mxg_team_make(state, MXG_MADE_ALL, err);
+  if (current) mxg_gpu_restore(current);
+  return status;
+}
+
+/* ---- waiting ---- */
+
+double mxg_team_deadline(const mxg_gpu_team *team) {
+  unsigned ms = team->view->options.timeout_ms;
+  return seconds_now() + (ms ? ms : default_timeout_ms) * 1e-3;
+}
+
+/* The last step of what a program does; MXG_NONE: it does nothing. */
+static uint32_t last_step(const mxg_plan *plan, const mxg_rank *rank, const mxg_gpu_program *program) {
+  for (uint32_t s = rank->first_step + rank->steps; s-- > rank->first_step;)
+    if (!program->part || plan->steps[s].group == program->group) return s;
+  return MXG_NONE;
+}
+
+static mxg_status time_out(mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
   static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
-  const mxg_plan *plan = c->team->view->plan;
+  const mxg_plan *plan = r->team->view->plan;
   const mxg_rank *rank = &plan->ranks[r->rank];
-  bool answers = mxg_program_look(&r->program);
-  uint32_t at = mxg_program_stands_at(&r->program);
-  if (at == MXG_NONE) at = rank->first_step + (rank->steps ? rank->steps - 1 : 0);
-  const mxg_step *step = &plan->steps[at];
-  unsigned ms = c->team->view->options.timeout_ms;
+  bool answers = mxg_program_look(program);
+  uint32_t at = mxg_program_stands_at(program);
+  if (at == MXG_NONE) at = last_step(plan, rank, program);
+  unsigned ms = r->team->view->options.timeout_ms;
+  if (!ms) ms = default_timeout_ms;
   r->lost = true;
-  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done", r->rank,
-           ms ? ms : default_timeout_ms, at - rank->first_step, rank->steps ? kinds[step->kind] : "none",
-           rank->steps ? step->bucket : 0);
+  if (at == MXG_NONE) {
+    mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: it waits for others", r->rank, ms);
+  } else {
+    const mxg_step *step = &plan->steps[at];
+    mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done",
+             r->rank, ms, at - rank->first_step, kinds[step->kind], step->bucket);
+  }
   mxg_error_note(err, "GPU %d %s", r->ordinal,
                  answers ? "still answers" : "does not answer: the step is a lower bound");
   return MXG_ERR_TIMEOUT;
 }
 
-/* Until the program has ended or the deadline has passed: first at every chance, later with pauses. */
-static mxg_status wait_for(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+/* First at every chance, later with pauses. */
+mxg_status mxg_rank_wait(mxg_gpu_rank *r, mxg_gpu_program *program, double deadline, mxg_error *err) {
   const double begin = seconds_now();
+  r->waited = program;
   for (;;) {
     bool done = false;
-    MXG_TRY(mxg_stream_done(&done, r->program.streams[0], err));
-    if (done) return MXG_OK;
+    MXG_TRY(mxg_event_done(&done, program->end, err));
+    if (done) break;
     double now = seconds_now();
-    if (now > c->deadline) return time_out(c, r, err);
+    if (now > deadline) return time_out(r, program, err);
     if (now - begin < 1e-3) {
       sched_yield();
     } else {
@@ -126,7 +237,11 @@ static mxg_status wait_for(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
       nanosleep(&pause, NULL);
     }
   }
+  program->under_way = false;
+  return MXG_OK;
 }
+
+/* ---- one run ---- */
 
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -155,31 +270,32 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     r->start_seconds = starts[c->repeats / 2];
   }
   mxg_free(starts);
-  if (status == MXG_OK) status = wait_for(c, r, err);
+  if (status == MXG_OK) status = mxg_rank_wait(r, &r->program, c->deadline, err);
   r->ended = seconds_now();
   return status;
 }
 
 /* ---- the flight recorder ---- */
 
-static void tell(const mxg_gpu_team *team) {
+void mxg_team_tell(const mxg_gpu_team *team) {
   const mxg_exec_options *options = &team->view->options;
   const mxg_plan *plan = team->view->plan;
   if (!options->record) return;
   for (uint32_t i = 0; i < team->count; i++) {
     const mxg_gpu_rank *r = &team->ranks[i];
+    const mxg_gpu_program *program = r->waited ? r->waited : &r->program;
     char line[640];
     size_t done = 0;
-    while (r->program.seen && done < r->program.step_count && r->program.seen[done]) done++;
+    while (program->seen && done < program->step_count && program->seen[done]) done++;
     snprintf(line, sizeof line,
              "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s", r->rank,
              r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after", (r->ended - r->started) * 1e6,
-             done, r->program.step_count, r->error.status == MXG_OK ? "ended" : r->error.text);
+             done, program->step_count, r->error.status == MXG_OK ? "ended" : r->error.text);
     options->record(options->user, line);
-    for (size_t k = done > 4 ? done - 4 : 0; k < r->program.step_count && k < done + 4; k++) {
-      const mxg_step *step = &plan->steps[r->program.steps[k]];
+    for (size_t k = done > 4 ? done - 4 : 0; k < program->step_count && k < done + 4; k++) {
+      const mxg_step *step = &plan->steps[program->steps[k]];
       snprintf(line, sizeof line, "  step %u, bucket %u, slot %u: %s",
-               r->program.steps[k] - plan->ranks[r->rank].first_step, step->bucket, step->slot,
+               program->steps[k] - plan->ranks[r->rank].first_step, step->bucket, step->slot,
                k < done ? "done" : "not done");
       options->record(options->user, line);
     }
@@ -188,38 +304,17 @@ static void tell(const mxg_gpu_team *team) {
 
 /* ---- run ---- */
 
-mxg_status mxg_crew_ready(mxg_crew *c, mxg_error *err) {
-  mxg_gpu_team *team = c->team;
-  const mxg_exec_view *view = team->view;
-  size_t count = view->plan->array_count;
-  for (uint32_t i = 0; i < team->count; i++) {
-    mxg_gpu_rank *r = &team->ranks[i];
-    if (!r->lost) continue;
-    MXG_TRY(mxg_gpu_use(r->gpu, err));
-    if (!mxg_rank_has_ended(r))
-      return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u is still in a run whose deadline passed", r->rank);
-    r->lost = false;
-  }
-  if (team->ready && memcmp(team->kept, view->kept, count * sizeof *team->kept) == 0) return MXG_OK;
-  memcpy(team->places, view->places, count * sizeof *team->places);
-  memcpy(team->kept, view->kept, count * sizeof *team->kept);
-  MXG_TRY(all_ranks(c, prepare, err));
-  team->ready = true;
-  return MXG_OK;
-}
-
 mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
-  unsigned ms = c->team->view->options.timeout_ms;
-  c->deadline = seconds_now() + (ms ? ms : default_timeout_ms) * 1e-3;
+  c->deadline = mxg_team_deadline(c->team);
   mxg_status status = all_ranks(c, run_rank, err);
-  if (status != MXG_OK) tell(c->team);
+  if (status != MXG_OK) mxg_team_tell(c->team);
   return status;
 }
 
 mxg_status mxg_team_run(void *state, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = 1};
   const mxg_exec_options *options = &c.team->view->options;
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(state, MXG_MADE_WHOLE, err));
   MXG_TRY(mxg_crew_go(&c, err));
   if (options->progress) options->progress(options->user, 1, 1);
   return MXG_OK;

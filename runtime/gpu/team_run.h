@@ -6,20 +6,29 @@
 
 #include <pthread.h>
 
+/* For what begins now, by options.timeout_ms. */
+double mxg_team_deadline(const mxg_gpu_team *team);
+/* Until a program of the rank, started on this thread's GPU, has ended; MXG_ERR_TIMEOUT names rank and step. */
+mxg_status mxg_rank_wait(mxg_gpu_rank *rank, mxg_gpu_program *program, double deadline, mxg_error *err);
+/* The flight recorder. */
+void mxg_team_tell(const mxg_gpu_team *team);
+/* Whether the programs of MXG_MADE_* are there for what is bound now; and makes them. */
+bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made);
+mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err);
+
 /* The ranks of a team at work, each on a thread of its own. */
 typedef struct mxg_crew mxg_crew;
 struct mxg_crew {
   mxg_gpu_team *team;
   unsigned repeats;
   bool traces;
+  unsigned make; /* MXG_MADE_*: what is made, by mxg_team_make */
   /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
   mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
   double deadline;
   pthread_barrier_t all_here;
 };
 
-/* Programs for what is bound now. */
-mxg_status mxg_crew_ready(mxg_crew *crew, mxg_error *err);
 /* Starts every rank's program `repeats` times and waits for their end; on a failure the flight recorder tells. */
 mxg_status mxg_crew_go(mxg_crew *crew, mxg_error *err);
 

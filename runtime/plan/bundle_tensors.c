@@ -13,6 +13,17 @@ uint32_t mxg_bundle_tensors(const mxg_bundle *bundle) {
   return count;
 }
 
+static const char *data_dtype(const mxg_encoding *encoding) {
+  static const char *const names[] = {
+      [MX_E4M3] = "F8_E4M3", [MX_E5M2] = "F8_E5M2", [MX_BF16] = "BF16", [MX_FP16] = "F16", [MX_FP32] = "F32"};
+  return names[encoding->elem];
+}
+
+static const char *scale_dtype(const mxg_encoding *encoding, const mxg_array *array) {
+  if (encoding->scale == MX_SCALE_NONE) return "";
+  return encoding->scale == MX_SCALE_FP32 ? "F32" : array->e8m0_dtype ? "F8_E8M0" : "U8";
+}
+
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err) {
   if (!out || !bundle) return mxg_fail(err, MXG_ERR_USAGE, 700, "mxg_bundle_tensor: out or bundle is NULL");
   if (out->size < sizeof out->size || out->size > sizeof *out)
@@ -23,12 +34,28 @@ mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uin
     return mxg_fail(err, MXG_ERR_USAGE, 700, "there is no tensor %u: the bundle has %u", index, count);
   const mxg_plan *plan = mxg_bundle_plan(bundle);
   const mxg_array *array = &plan->arrays[index];
+  mxg_group_range groups = mxg_bundle_array_groups(bundle, index);
   mxg_tensor_info tensor = {.size = out->size,
                             .side = (mxg_side)array->side,
                             .rank = array->rank,
                             .name = plan->strings + array->name,
                             .data_bytes = mxg_array_data_bytes(plan, array),
-                            .scale_bytes = mxg_array_scale_bytes(plan, array)};
+                            .scale_bytes = mxg_array_scale_bytes(plan, array),
+                            .first_group = groups.first,
+                            .group = groups.last,
+                            .tensor = plan->strings + array->tensor,
+                            .dtype = data_dtype(&plan->encodings[array->encoding]),
+                            .scale_dtype = scale_dtype(&plan->encodings[array->encoding], array)};
+  tensor.ndim = mxg_array_shape(array, tensor.shape);
+  if (tensor.scale_bytes) tensor.scale_ndim = mxg_array_scale_dims(plan, array, tensor.scale_shape);
   memcpy(out, &tensor, out->size);
   return MXG_OK;
+}
+
+uint32_t mxg_bundle_groups(const mxg_bundle *bundle) { return bundle ? mxg_bundle_plan(bundle)->group_count : 0; }
+
+const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group) {
+  if (group >= mxg_bundle_groups(bundle)) return NULL;
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  return plan->strings + plan->groups[group].name;
 }

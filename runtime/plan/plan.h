@@ -90,13 +90,19 @@ typedef enum mxg_step_kind {
   MXG_STEP_RELEASE = 4  /* the converts of `bucket` are complete before its slot is written again */
 } mxg_step_kind;
 
+/* What a caller starts and waits for: the buckets, on every rank, whose steps name it. One bucket ("bucket 3"), or all that
+** a layer needs ("layers.12"): then no bucket has two layers. */
+typedef struct mxg_group {
+  uint32_t name; /* offset into strings */
+} mxg_group;
+
 typedef struct mxg_step {
   uint32_t kind; /* mxg_step_kind */
   uint32_t bucket, slot;
   uint32_t first, count;
   uint32_t kernel; /* CONVERT */
   uint32_t peer;   /* GATHER: the source rank. Otherwise MXG_NONE */
-  uint32_t pad;
+  uint32_t group;  /* of its bucket */
   uint64_t bytes; /* GATHER: wire bytes. CONVERT: bytes read and written */
 } mxg_step;
 
@@ -157,6 +163,8 @@ typedef struct mxg_plan {
   uint32_t step_count;
   mxg_kernel *kernels;
   uint32_t kernel_count;
+  mxg_group *groups; /* in the order in which a run would come to them */
+  uint32_t group_count;
 } mxg_plan;
 
 /* ---- geometry: format.c

@@ -4,6 +4,7 @@
 #include "choose.h"
 #include "error.h"
 #include "memory.h"
+#include "nvtx.h"
 #include "plan_check.h"
 #include "transport.h"
 
@@ -20,9 +21,14 @@ struct mxg_exec {
   uint32_t *ranks;
   mxg_place *places;
   bool *bound, *kept, *here; /* by array, by array, by rank */
+  bool checked;              /* what is bound is enough and right */
+  unsigned char *starts;     /* by group: enum start */
   uint32_t *names;           /* 1 + array, hashed by rank, side and name */
   size_t name_room;          /* a power of two */
 };
+
+/* What mxg_exec_start has done last for a group. */
+enum start { never_started, was_started, was_captured };
 
 /* By mxg_transport; NULL: not in this library. */
 static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
@@ -108,7 +114,8 @@ static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec
   exec->kept = mxg_alloc(plan->array_count * sizeof *exec->kept);
   exec->here = mxg_alloc(plan->rank_count * sizeof *exec->here);
   exec->ranks = mxg_alloc(plan->rank_count * sizeof *exec->ranks);
-  if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks)
+  exec->starts = mxg_alloc(plan->group_count);
+  if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks || !exec->starts)
     return mxg_fail_nomem(err);
   MXG_TRY(copy_options(exec, options, err));
   MXG_TRY(choose_ranks(exec, err));
@@ -142,6 +149,7 @@ void mxg_exec_free(mxg_exec *exec) {
   mxg_free(exec->kept);
   mxg_free(exec->here);
   mxg_free(exec->ranks);
+  mxg_free(exec->starts);
   mxg_free(exec);
 }
 
@@ -191,6 +199,7 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
   exec->places[array] = (mxg_place){(uint64_t)(uintptr_t)data, scale_bytes ? (uint64_t)(uintptr_t)scale : 0};
   if (exec->table->bind) MXG_TRY(exec->table->bind(exec->state, array, err));
   exec->bound[array] = true;
+  exec->checked = false;
   return MXG_OK;
 }
 
@@ -312,15 +321,74 @@ static mxg_status check_overlaps(const mxg_exec *exec, mxg_error *err) {
 }
 
 static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
+  if (exec->checked) return MXG_OK;
   MXG_TRY(check_all_bound(exec, err));
   find_kept(exec);
-  return check_overlaps(exec, err);
+  MXG_TRY(check_overlaps(exec, err));
+  exec->checked = true;
+  return MXG_OK;
 }
 
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
   if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
   MXG_TRY(make_ready(exec, err));
-  return exec->table->run(exec->state, err);
+  mxg_range_begin("run ", exec->view.plan->name);
+  mxg_status status = exec->table->run(exec->state, err);
+  mxg_range_end();
+  return status;
+}
+
+/* ---- by group ---- */
+
+static mxg_status check_group(const mxg_exec *exec, uint32_t group, mxg_error *err) {
+  uint32_t groups = exec->view.plan->group_count;
+  if (group == MXG_ALL_GROUPS || group < groups) return MXG_OK;
+  return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no group %u: the bundle has %u", group, groups);
+}
+
+mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_prepare: exec is NULL");
+  MXG_TRY(make_ready(exec, err));
+  return exec->table->prepare ? exec->table->prepare(exec->state, err) : MXG_OK;
+}
+
+static void note_start(mxg_exec *exec, uint32_t group, enum start what) {
+  for (uint32_t g = 0; g < exec->view.plan->group_count; g++)
+    if (group == MXG_ALL_GROUPS || group == g) exec->starts[g] = (unsigned char)what;
+}
+
+mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_start: exec is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  MXG_TRY(check_group(exec, group, err));
+  if (!exec->table->start)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no start by group", exec->table->name);
+  MXG_TRY(make_ready(exec, err));
+  bool all = group == MXG_ALL_GROUPS, captured = false;
+  mxg_range_begin(all ? "run " : "", all ? plan->name : plan->strings + plan->groups[group].name);
+  mxg_status status = exec->table->start(exec->state, group, streams, &captured, err);
+  mxg_range_end();
+  if (status == MXG_OK) note_start(exec, group, captured ? was_captured : was_started);
+  return status;
+}
+
+static mxg_status refuse_wait(const mxg_exec *exec, uint32_t group, mxg_error *err) {
+  const mxg_plan *plan = exec->view.plan;
+  if (group == MXG_ALL_GROUPS) return mxg_fail(err, MXG_ERR_USAGE, 681, "no group was started outside of a capture");
+  bool captured = exec->starts[group] == was_captured;
+  return mxg_fail(err, MXG_ERR_USAGE, 681, "group %u, \"%s\", was %s", group, plan->strings + plan->groups[group].name,
+                  captured ? "started inside a capture: it runs when its graph is launched" : "not started");
+}
+
+mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_wait: exec is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  MXG_TRY(check_group(exec, group, err));
+  bool any = plan->group_count == 0;
+  for (uint32_t g = 0; g < plan->group_count; g++)
+    if (group == MXG_ALL_GROUPS || group == g) any = any || exec->starts[g] == was_started;
+  if (!any) return refuse_wait(exec, group, err);
+  return exec->table->wait ? exec->table->wait(exec->state, group, err) : MXG_OK;
 }
 
 mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {

@@ -18,6 +18,10 @@ static mxg_bundle *make(const fixture *f) {
   return bundle;
 }
 
+static unsigned bytes_of(const char *dtype) {
+  return dtype[0] == 'U' || strncmp(dtype, "F8", 2) == 0 ? 1 : strcmp(dtype, "F32") == 0 ? 4 : 2;
+}
+
 static void each_is_an_array_of_the_plan(void **state) {
   (void)state;
   for (int i = 0; i < plan_sample_count; i++) {
@@ -36,6 +40,15 @@ static void each_is_an_array_of_the_plan(void **state) {
       assert_string_equal(info.name, plan->strings + plan->arrays[a].name);
       assert_int_equal(info.data_bytes, mxg_array_data_bytes(plan, &plan->arrays[a]));
       assert_int_equal(info.scale_bytes, mxg_array_scale_bytes(plan, &plan->arrays[a]));
+      assert_string_equal(info.tensor, plan->strings + plan->arrays[a].tensor);
+      uint64_t elements = 1, scales = 1;
+      for (uint32_t d = 0; d < 3; d++) {
+        elements *= d < info.ndim ? info.shape[d] : 1;
+        scales *= d < info.scale_ndim ? info.scale_shape[d] : 1;
+      }
+      assert_int_equal(elements * bytes_of(info.dtype), info.data_bytes);
+      assert_int_equal(info.scale_bytes != 0, *info.scale_dtype != 0);
+      if (info.scale_bytes) assert_int_equal(scales * bytes_of(info.scale_dtype), info.scale_bytes);
     }
     mxg_bundle_free(bundle);
     free(f);
