@@ -6,7 +6,7 @@
 
 /* Builds the schedule that turns `model`'s source side into its target side. Everything is of `arena`. Refuses a plan
 ** whose staging passes the recipe's cap (MXG_ERR_INPUT, with both numbers and the schedule's line). The kernels'
-** names are set. */
+** names are set. mxg_plan_check is the caller's, and mxg_bundle_make's. */
 mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_arena *arena, mxg_error *err);
 
 struct mxg_text;

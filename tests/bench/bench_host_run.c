@@ -137,7 +137,7 @@ static void measure(const char *name, uint32_t buckets, uint32_t half, enum mx_s
                     unsigned threads) {
   mxg_plan *plan = make_plan(buckets, half, layout);
   static const unsigned char sources[32];
-  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "bench"};
+  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "bench", NULL, NULL};
   mxg_bundle *bundle;
   mxg_exec *exec;
   mxg_pool *pool;

@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
     fixture *f = plan_samples[i].make();
     static const unsigned char sources[32] = {1};
     const mxg_bundle_cubin cubin = {0, "sm_90a", "code", 4};
-    const mxg_bundle_parts parts = {&f->plan, &cubin, 1, sources, "seed"};
+    const mxg_bundle_parts parts = {&f->plan, &cubin, 1, sources, "seed", NULL, NULL};
     char path[512];
     mxg_bundle *bundle;
     mxg_error err;

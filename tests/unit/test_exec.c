@@ -201,7 +201,7 @@ static memory want(const mxg_plan *plan, const memory *all, uint32_t array) {
 
 static mxg_bundle *make_bundle(const fixture *f) {
   static const unsigned char sources[32] = {7};
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker", NULL, NULL};
   mxg_bundle *bundle;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err) != MXG_OK) fail_msg("MX%04u %s", err.code, err.text);

@@ -341,7 +341,7 @@ static void try_plan(const char *name, const mxg_bundle *bundle, bool aligned) {
 
 static mxg_bundle *bundle_of(const mxg_plan *plan) {
   static const unsigned char sources[32] = {7};
-  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker", NULL, NULL};
   mxg_bundle *bundle = NULL;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err)) fail_msg("%s", err.text);
