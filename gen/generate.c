@@ -142,8 +142,8 @@ static mxg_status read_options(mxg_options *mine, const mxg_options *options, mx
   static const mxg_options defaults = MXG_OPTIONS_INIT;
   *mine = defaults; /* a caller with an older header has fewer fields */
   if (options && options->size > sizeof *mine) {
-    mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu, of a newer mxgen.h than this library's %s", options->size,
-             mxg_version());
+    mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu, of a newer mxgen.h than this library's %s",
+             options->size, mxg_version());
     return MXG_ERR_USAGE;
   }
   if (options && options->size < offsetof(mxg_options, progress))
@@ -157,7 +157,8 @@ static mxg_status read_options(mxg_options *mine, const mxg_options *options, mx
   return MXG_OK;
 }
 
-static void tell_counts(const mxg_options *options, uint32_t cached, uint32_t compiled, const char note[MXG_CACHE_NOTE]) {
+static void tell_counts(const mxg_options *options, uint32_t cached, uint32_t compiled,
+                        const char note[MXG_CACHE_NOTE]) {
   if (!options->counts) return;
   *options->counts = (mxg_kernel_counts){.cached = cached, .compiled = compiled};
   memcpy(options->counts->note, note, MXG_CACHE_NOTE);

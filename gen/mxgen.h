@@ -38,7 +38,10 @@ typedef struct mxg_options {
 **
 ** Compiled kernels are kept on disk: in MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE:
 ** rw (the default), ro or off. The cache never changes a result; its troubles are a note in `counts`, no error.
-** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. */
+** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. Without
+** out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it is read
+*and
+** verified, and no stage runs. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 
 #pragma GCC visibility pop

@@ -186,9 +186,7 @@ bool mxg_cache_find_bundle(mxg_cache *cache, mxg_bundle **out, const unsigned ch
   case MXG_BUNDLE_ENTRY_GOOD: return true;
   case MXG_BUNDLE_ENTRY_STALE: break;
   case MXG_BUNDLE_ENTRY_NO_FILE: note(cache, what, name, "it is no regular file, or empty"); break;
-  case MXG_BUNDLE_ENTRY_DAMAGED:
-    note(cache, what, name, "its bytes are not what was written; it is made anew");
-    break;
+  case MXG_BUNDLE_ENTRY_DAMAGED: note(cache, what, name, "its bytes are not what was written; it is made anew"); break;
   case MXG_BUNDLE_ENTRY_NONE: break;
   }
   return false;

@@ -1,4 +1,5 @@
-/* cache.h -- the disk cache of compiled kernels and of whole bundles: one self-checking file an entry. It knows keys and
+/* cache.h -- the disk cache of compiled kernels and of whole bundles: one self-checking file an entry. It knows keys
+*and
 ** entries, not what a key is made of (compile.c, generate_cache.c) nor how NVRTC works.
 **
 ** Nothing here fails a generate: whatever is wrong with the folder or an entry is a miss, and mxg_cache_note says what.
@@ -42,7 +43,8 @@ bool mxg_cache_find(mxg_cache *cache, mxg_cache_entry *entry, const unsigned cha
 /* Publishes an entry whole, in place of whatever has its name. The entry stays the caller's. */
 void mxg_cache_put(mxg_cache *cache, const mxg_cache_entry *entry, const unsigned char key[MXG_CACHE_KEY]);
 
-/* ---- whole bundles. Such an entry also names the files that the bundle was made of, which must still be the same. ---- */
+/* ---- whole bundles. Such an entry also names the files that the bundle was made of, which must still be the same.
+ * ---- */
 
 typedef struct mxg_cache_file {
   const char *path;

@@ -184,9 +184,9 @@ mxg_bundle_entry mxg_bundle_entry_load(mxg_bundle **out, int folder, const char 
   head h = {0};
   result = MXG_BUNDLE_ENTRY_DAMAGED;
   if (read_head(&h, file, &info, key))
-    result = !files_are_same(&h)            ? MXG_BUNDLE_ENTRY_STALE
+    result = !files_are_same(&h)          ? MXG_BUNDLE_ENTRY_STALE
              : read_bundle(out, file, &h) ? MXG_BUNDLE_ENTRY_GOOD
-                                            : MXG_BUNDLE_ENTRY_DAMAGED;
+                                          : MXG_BUNDLE_ENTRY_DAMAGED;
   if (result == MXG_BUNDLE_ENTRY_GOOD && touch) mxg_entry_touch(file, &info);
   mxg_free(h.bytes);
   close(file);

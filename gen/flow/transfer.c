@@ -2,10 +2,10 @@
 #include "transfer.h"
 
 #include "error.h"
+#include "original.h"
 #include "plan_build.h"
 #include "replicas.h"
 #include "temp.h"
-#include "original.h"
 
 #include <dirent.h>
 #include <stdio.h>

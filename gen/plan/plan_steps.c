@@ -39,8 +39,8 @@ typedef struct builder {
   mxg_planner *planner;
   uint32_t rank, first, count; /* the rank's pieces */
   mxg_table buckets;
-  mxg_table gathers; /* of one bucket */
-  uint64_t *turns;   /* one a rank: for place_wires */
+  mxg_table gathers;   /* of one bucket */
+  uint64_t *turns;     /* one a rank: for place_wires */
   uint32_t slots_used; /* buckets so far that have a slot */
   uint64_t largest;    /* slot */
 } builder;
@@ -216,12 +216,8 @@ static mxg_status push_gathers(builder *build, uint32_t b) {
   for (uint32_t i = in->first_gathered, next; i < in->first_later; i = next) {
     gather *fresh = mxg_table_push(build->planner, gathers, sizeof *fresh);
     if (!fresh) return MXG_ERR_NOMEM;
-    mxg_step step = {.kind = MXG_STEP_GATHER,
-                     .bucket = b,
-                     .slot = in->slot,
-                     .first = i,
-                     .kernel = MXG_NONE,
-                     .peer = notes[i].peer};
+    mxg_step step = {
+        .kind = MXG_STEP_GATHER, .bucket = b, .slot = in->slot, .first = i, .kernel = MXG_NONE, .peer = notes[i].peer};
     for (next = i; next < in->first_later && notes[next].peer == notes[i].peer; next++) {
       if (pieces[next].kernel != pieces[i].kernel) break;
       step.bytes += pieces[next].wire_bytes;
@@ -433,8 +429,8 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
   mxg_status status = MXG_OK;
   for (uint32_t rank = 0; rank < plan->rank_count && status == MXG_OK; rank++) {
     uint32_t first = planner->piece_of_rank[rank];
-    builders[rank] = (builder){
-        .planner = planner, .rank = rank, .first = first, .count = planner->piece_of_rank[rank + 1] - first};
+    builders[rank] =
+        (builder){.planner = planner, .rank = rank, .first = first, .count = planner->piece_of_rank[rank + 1] - first};
     builders[rank].turns = turns;
     status = bucket_rank(&builders[rank]);
     if (builders[rank].largest > plan->slot_bytes) plan->slot_bytes = builders[rank].largest;

@@ -98,9 +98,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void compress_x86(uint32_t st
 }
 
 /* Two independent messages at a time: the instructions take longer than the time to the next one. */
-__attribute__((target("sha,sse4.1,ssse3"))) static void compress_pair_x86(uint32_t states[2][8],
-                                                                          const unsigned char *const messages[2],
-                                                                          size_t blocks) {
+__attribute__((target("sha,sse4.1,ssse3"))) static void
+compress_pair_x86(uint32_t states[2][8], const unsigned char *const messages[2], size_t blocks) {
   const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
   __m128i abef[2], cdgh[2];
   for (unsigned m = 0; m < 2; m++) {
@@ -119,8 +118,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void compress_pair_x86(uint32
       for (unsigned m = 0; m < 2; m++) {
         __m128i *now = &w[m][t % 4];
         if (t < 4) {
-          *now = _mm_shuffle_epi8(
-              _mm_loadu_si128((const __m128i *)(const void *)(messages[m] + 64 * block + 16 * t)), swap);
+          *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(messages[m] + 64 * block + 16 * t)),
+                                  swap);
         } else {
           __m128i last = w[m][(t + 3) % 4], older = _mm_alignr_epi8(last, w[m][(t + 2) % 4], 4);
           *now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(*now, w[m][(t + 1) % 4]), older), last);

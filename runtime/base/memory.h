@@ -30,7 +30,8 @@ typedef struct mxg_arena {
 void *mxg_arena_alloc(mxg_arena *arena, size_t count, size_t size);     /* count * size, checked; NULL: no memory */
 char *mxg_arena_text(mxg_arena *arena, const char *text, size_t bytes); /* NUL-terminated copy; NULL: no memory */
 char *mxg_arena_format(mxg_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* From now on `memory`, of mxg_alloc or mxg_resize, goes with the arena. False: no memory, and it stays the caller's. */
+/* From now on `memory`, of mxg_alloc or mxg_resize, goes with the arena. False: no memory, and it stays the caller's.
+ */
 bool mxg_arena_take(mxg_arena *arena, void *memory);
 void mxg_arena_free(mxg_arena *arena);
 

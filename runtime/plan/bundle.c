@@ -6,7 +6,8 @@
 ** Tables are the structs of plan.h as a little-endian machine has them in memory; a section's item size must be the
 ** reader's. What a plan means is plan_check.c's; files of other formats are not read here.
 **
-** The digest is over the plan, the sources' digest, the maker and the hints, not over the cubins: they follow from those, and
+** The digest is over the plan, the sources' digest, the maker and the hints, not over the cubins: they follow from
+*those, and
 ** ranks whose bundles were made for other architectures must agree. */
 #include "bundle.h"
 

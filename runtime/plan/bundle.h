@@ -14,7 +14,8 @@ typedef struct mxg_bundle_cubin {
   size_t count;
 } mxg_bundle_cubin;
 
-/* How the schedule runs best, where somebody measured it: what mxg_exec_create takes where its options leave a choice. */
+/* How the schedule runs best, where somebody measured it: what mxg_exec_create takes where its options leave a choice.
+ */
 typedef struct mxg_hints {
   uint32_t transport;    /* mxg_transport; MXG_AUTO: none */
   uint32_t copy_streams; /* 0: none */
@@ -38,7 +39,8 @@ typedef struct mxg_bundle_parts {
 
 mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_error *err);
 
-/* From an open file that has `count` bytes of a bundle at its place. `known`: this very library made it and keeps it where
+/* From an open file that has `count` bytes of a bundle at its place. `known`: this very library made it and keeps it
+*where
 ** nobody else writes, so that a right SHA-256 is enough: the plan is not checked once more. */
 mxg_status mxg_bundle_read_file(mxg_bundle **out, int file, uint64_t count, bool known, mxg_error *err);
 /* Makes the hash at the end of an image right, whatever else it has; for tests. */

@@ -188,7 +188,8 @@ static size_t table_room(uint32_t count) {
 
 /* Data names, and scale names among them, are what files and bind know: within a rank and side each is there once. The
 ** table is one range's, so that it stays small. */
-static mxg_status check_range_names(const mxg_plan *plan, uint32_t first, uint32_t count, uint32_t *table, mxg_error *err) {
+static mxg_status check_range_names(const mxg_plan *plan, uint32_t first, uint32_t count, uint32_t *table,
+                                    mxg_error *err) {
   size_t room = table_room(count);
   memset(table, 0, room * sizeof *table); /* 1 + 2 * (array - first) + (1: of the scale's name) */
   for (uint64_t i = 0; i < (uint64_t)count * 2; i++) {

@@ -1,8 +1,8 @@
 /* seed_bundle.c -- writes the sample plans as bundles of today's format: what the fuzzing of bundles begins with.
 **
 ** usage: seed_bundle FOLDER */
-#include "plan_samples.h"
 #include "bundle.h"
+#include "plan_samples.h"
 
 int main(int argc, char **argv) {
   if (argc != 2) return 2;
