@@ -1,12 +1,15 @@
 /* bundle_cache.c -- see bundle_cache.h. A bundle follows from: the recipe and its place in messages, the files that it
 ** includes (the entry names them and their SHA-256), the parameters set, the architectures, the templates, the build of
-** NVRTC, and the build of mxgen itself, which stands for planner, mx.lua and formats. Recipes see nothing else. */
+** NVRTC, the build of mxgen itself, which stands for planner, mx.lua and formats, and, where there is one, the tuning file
+** with the GPUs that decide whether it is used. Recipes see nothing else. */
 #include "bundle_cache.h"
 
 #include "hash.h"
 #include "library.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KEY_FORMAT = 1 };
 
@@ -44,6 +47,27 @@ static bool add_templates(mxg_sha256 *hash) {
   return good;
 }
 
+/* Asks for GPUs only where a file has something to say about them: that may start the driver. */
+static bool add_tuning(mxg_sha256 *hash, const char *recipe, const mxg_options *options) {
+  char path[4096];
+  unsigned char digest[32];
+  mxg_tune_gpus gpus;
+  bool there = !options->no_tune && mxg_tune_path(path, sizeof path, recipe);
+  if (there && access(path, F_OK) != 0) {
+    if (errno != ENOENT) return false;
+    there = false;
+  }
+  if (!there) {
+    add_text(hash, "untuned");
+    return true;
+  }
+  if (!mxg_cache_digest_file(digest, path)) return false;
+  mxg_tune_find_gpus(&gpus);
+  mxg_sha256_field(hash, digest, sizeof digest);
+  mxg_sha256_field(hash, &gpus, sizeof gpus);
+  return true;
+}
+
 bool mxg_bundle_cache_open(mxg_bundle_cache *kept, const char *recipe, const mxg_options *options) {
   mxg_cache_mode mode;
   mxg_sha256 hash;
@@ -61,6 +85,7 @@ bool mxg_bundle_cache_open(mxg_bundle_cache *kept, const char *recipe, const mxg
   mxg_sha256_field(&hash, kept->recipe, sizeof kept->recipe);
   add_list(&hash, archs);
   add_list(&hash, options->sets);
+  if (!add_tuning(&hash, recipe, options)) return false;
   mxg_sha256_end(&hash, kept->key);
   return true;
 }
@@ -71,11 +96,12 @@ bool mxg_bundle_cache_find(mxg_bundle **out, mxg_bundle_cache *kept) {
   return found;
 }
 
-/* The recipe itself is in the key; the others are the entry's. */
+/* The recipe itself is in the key; the others are the entry's. Where a tuning file was refused nothing is kept, so that
+** the next generate warns too. */
 void mxg_bundle_cache_put(mxg_bundle_cache *kept, const mxg_generation *g) {
   uint32_t count = g->files.count;
   if (!count || memcmp(g->files.digests[0], kept->recipe, sizeof kept->recipe) != 0) return; /* edited meanwhile */
-  if (g->use.unkeyed || strcmp(g->use.build, kept->build) != 0) return;
+  if (*g->tune_note || g->use.unkeyed || strcmp(g->use.build, kept->build) != 0) return;
   mxg_cache_file *files = mxg_alloc(count * sizeof *files);
   if (!files) return;
   for (uint32_t i = 1; i < count; i++) {

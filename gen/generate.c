@@ -44,6 +44,54 @@ static mxg_status build_model(mxg_generation *g, const char *recipe, const mxg_o
   return mxg_model_build(&g->model, &g->files, recipe, &recipe_options, &g->arena, err);
 }
 
+static void refuse_tuning(mxg_generation *g, const mxg_options *options, const char *why) {
+  char text[sizeof g->tune_path + MXG_TUNE_WHY + 64];
+  snprintf(g->tune_note, sizeof g->tune_note, "%s", why);
+  snprintf(text, sizeof text, "%s is not used: %s", g->tune_path, why);
+  if (options->warn) options->warn(options->user, text);
+}
+
+/* What the file beside the recipe says, if it is about this recipe and these GPUs. */
+static void read_tuning(mxg_generation *g, const char *recipe, const mxg_options *options) {
+  static const mxg_hints none = MXG_HINTS_INIT;
+  char why[MXG_TUNE_WHY], digest[65];
+  mxg_tune file;
+  bool there;
+  g->tuned = (mxg_tuned){.hints = none, .rates = mxg_default_rates};
+  snprintf(g->tuned.rates_name, sizeof g->tuned.rates_name, "%s", mxg_default_rates_name);
+  if (options->no_tune) return;
+  bool good = mxg_tune_load(&file, &there, recipe, why);
+  if (!there || !mxg_tune_path(g->tune_path, sizeof g->tune_path, recipe)) return;
+  mxg_tune_recipe(digest, &g->files);
+  uint64_t ranks = 0;
+  for (int side = 0; side < 2; side++) {
+    uint64_t end = (uint64_t)g->model->side[side].first_rank + g->model->side[side].rank_count;
+    if (end > ranks) ranks = end;
+  }
+  if (!good || !mxg_tune_fits(&file, digest, options->sets, why) || !mxg_tune_fits_gpus(&file, (uint32_t)ranks, why)) {
+    refuse_tuning(g, options, why);
+    return;
+  }
+  const char *slash = strrchr(g->tune_path, '/');
+  g->tuned.there = true;
+  g->tuned.hints = file.hints;
+  g->tuned.bucket_bytes = file.bucket_bytes;
+  g->tuned.rates = mxg_tune_rates(&file);
+  snprintf(g->tuned.text, sizeof g->tuned.text, "tuned: %s", file.because);
+  snprintf(g->tuned.rates_name, sizeof g->tuned.rates_name, "%.80s", slash ? slash + 1 : g->tune_path);
+}
+
+static mxg_status tune_model(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_error *err) {
+  if (!g->tuned_given) read_tuning(g, recipe, options);
+  if (!g->tuned.bucket_bytes) return MXG_OK;
+  mxg_model *model = mxg_arena_alloc(&g->arena, 1, sizeof *model);
+  if (!model) return mxg_fail_nomem(err);
+  *model = *g->model;
+  model->bucket_bytes = g->tuned.bucket_bytes;
+  g->model = model;
+  return MXG_OK;
+}
+
 static mxg_status compile_with(mxg_generation *g, mxg_cache *cache, const mxg_options *options, mxg_error *err) {
   unsigned count = 0;
   while (g->archs[count]) count++;
@@ -116,7 +164,7 @@ static mxg_status make_bundle(mxg_generation *g, mxg_error *err) {
     snprintf(maker, sizeof maker, "mxgen %s", mxg_version());
   unsigned char digest[32];
   MXG_TRY(digest_sources(g, digest, err));
-  mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker, NULL, NULL};
+  mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker, &g->tuned.hints, g->tuned.text};
   return mxg_bundle_make(&g->bundle, &parts, err);
 }
 
@@ -125,6 +173,7 @@ static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_op
   MXG_TRY(build_model(g, recipe, options, err));
   if (last == MXG_STAGE_MODEL) return MXG_OK;
   if (last == MXG_STAGE_FILES && options->out_dir) MXG_TRY(mxg_output_check(g->model->name, options->out_dir, err));
+  MXG_TRY(tune_model(g, recipe, options, err));
   MXG_TRY(mxg_plan_build(&g->plan, g->model, &g->arena, err));
   if (last == MXG_STAGE_PLAN) return mxg_plan_check(g->plan, err); /* mxg_bundle_make checks it otherwise */
   MXG_TRY(mxg_templates(&g->templates, &g->template_count, &g->arena, err));

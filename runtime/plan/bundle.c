@@ -33,7 +33,7 @@ _Static_assert(sizeof(mxg_fill) == 32, "no implicit padding");
 _Static_assert(sizeof(mxg_step) == 40, "no implicit padding");
 _Static_assert(sizeof(mxg_kernel) == 96, "no implicit padding");
 _Static_assert(sizeof(mxg_rank) == 48, "no implicit padding");
-_Static_assert(sizeof(mxg_hints) == 16, "no implicit padding");
+_Static_assert(sizeof(mxg_hints) == 128, "no implicit padding");
 
 /* Never reuse a number: a bundle of another version is refused, not guessed at. */
 enum { format_version = 2, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
@@ -308,7 +308,10 @@ static void make_digest(mxg_bundle *bundle, const layout *where, const unsigned 
 
 /* Of an executor's options: more streams than any machine has copy engines say that something else was meant. */
 static bool hints_are_good(const mxg_hints *hints) {
-  return hints->transport <= MXG_AUTO && hints->copy_streams <= 64 && hints->chunk_bytes <= largest_hint;
+  bool ends = memchr(hints->gpu, 0, sizeof hints->gpu) != NULL;
+  for (size_t i = ends ? strlen(hints->gpu) : 0; ends && i < sizeof hints->gpu; i++) ends = hints->gpu[i] == 0;
+  return hints->transport <= MXG_AUTO && hints->copy_streams <= 64 && hints->chunk_bytes <= largest_hint &&
+         hints->pad == 0 && ends;
 }
 
 /* Points the plan into an image whose sections fit, and checks all of it, or all but the plan. */

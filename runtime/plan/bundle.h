@@ -17,12 +17,15 @@ typedef struct mxg_bundle_cubin {
 /* How the schedule runs best, where somebody measured it: what mxg_exec_create takes where its options leave a choice.
  */
 typedef struct mxg_hints {
-  uint32_t transport;    /* mxg_transport; MXG_AUTO: none */
+  uint32_t transport;    /* mxg_transport; MXG_AUTO: no hints at all */
   uint32_t copy_streams; /* 0: none */
   uint64_t chunk_bytes;  /* 0: none */
+  /* the GPUs that they were measured on, and hold for: how many, compute capability, name */
+  uint32_t gpus, major, minor, pad;
+  char gpu[96];
 } mxg_hints;
 #define MXG_HINTS_INIT \
-  { MXG_AUTO, 0, 0 }
+  { MXG_AUTO, 0, 0, 0, 0, 0, 0, {0} }
 
 /* What a bundle is made of; everything is copied. `sources_digest`: 32 bytes, SHA-256 over the generated sources and
  *templates;

@@ -39,6 +39,7 @@ static mxg_status choose_transport(mxg_exec *exec, mxg_error *err) {
   if (which >= transport_count) return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no transport %u", which);
   if (transports[which]) {
     exec->table = transports[which];
+    if (which == MXG_COPY) mxg_choose_sizes(&exec->view);
     return MXG_OK;
   }
   char list[64] = "";
