@@ -11,7 +11,7 @@
 
 /* What a tuning file decides. */
 typedef struct mxg_tuned {
-  bool there;       /* a file was read and fits; otherwise all below are defaults */
+  bool there; /* a file was read and fits; otherwise all below are defaults */
   mxg_hints hints;
   uint64_t bucket_bytes; /* 0: the recipe's */
   mxg_rates rates;

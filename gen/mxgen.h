@@ -10,6 +10,9 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* The version of this header, as MXRT_VERSION is of mxrt.h: for mxg_version_check. */
+#define MXGEN_VERSION 100
+
 /* Where the kernels of one generate came from. */
 typedef struct mxg_kernel_counts {
   unsigned cached;   /* from the disk cache */
@@ -28,9 +31,9 @@ typedef struct mxg_options {
   void *user;
   const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL */
   bool no_cache;     /* neither read nor write the disk cache of kernels, whatever MXGEN_CACHE says */
-  mxg_kernel_counts *counts; /* filled, even on failure; or NULL */
+  mxg_kernel_counts *counts;                  /* filled, even on failure; or NULL */
   void (*warn)(void *user, const char *text); /* what is wrong and stops nothing; from the caller's thread; or NULL */
-  bool no_tune; /* leave the tuning file beside the recipe alone */
+  bool no_tune;                               /* leave the tuning file beside the recipe alone */
 } mxg_options;
 
 #define MXG_OPTIONS_INIT \
@@ -45,7 +48,8 @@ typedef struct mxg_options {
 *and
 ** verified, and no stage runs.
 **
-** Where `mxgen tune` left a file beside the recipe, the schedule and the bundle's hints are what it found; a file that is
+** Where `mxgen tune` left a file beside the recipe, the schedule and the bundle's hints are what it found; a file that
+*is
 ** about another recipe, other GPUs or another version, or is damaged, is a warning and nothing else. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 

@@ -33,8 +33,8 @@ typedef enum mxg_status {
 } mxg_status;
 
 /* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated and
-*cut
-** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+ *cut
+ ** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -50,6 +50,13 @@ typedef struct mxg_error {
 
 const char *mxg_status_name(mxg_status status); /* "MXG_ERR_INPUT"; never NULL */
 const char *mxg_version(void);                  /* "0.1.0", of the library, not of this header */
+
+/* The version of this header, as a number: major * 10000 + minor * 100 + patch. */
+#define MXRT_VERSION 100
+/* MXG_ERR_UNSUPPORTED where a program that was compiled with the header of that version cannot use this library: the
+** library is older, or so much newer that calls changed (another major version; before 1.0 another minor one). For
+** programs that load the library themselves: mxg_version_check(MXRT_VERSION, &err). */
+mxg_status mxg_version_check(unsigned header, mxg_error *err);
 
 /* ---- bundle: a plan for every rank, and its kernels ----------------------------------------------------------------
  */
@@ -86,8 +93,10 @@ void mxg_bundle_free(mxg_bundle *bundle);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that was
-** fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is expected to be; host where GPUs are
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
+*was
+** fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is expected to be; host where GPUs
+*are
 ** missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
@@ -100,10 +109,12 @@ typedef struct mxg_exec_options {
   unsigned threads; /* host: worker threads in all; 0: one a core */
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
-  bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
-  const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
-  uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: what the bundle was tuned to, or a default */
+  bool
+      wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
+  const int *gpus;     /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
+  unsigned timeout_ms; /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  uint64_t
+      chunk_bytes; /* copy: bytes copied before they are converted; 0: what the bundle was tuned to, or a default */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
@@ -118,17 +129,18 @@ typedef struct mxg_exec mxg_exec;
 mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err);
 
 /* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes must
-*be
-** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
-*the
-** last wait. A source that only ranks of other processes read need not be bound here. */
+ *be
+ ** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
+ *the
+ ** last wait. A source that only ranks of other processes read need not be bound here. */
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
 
 /* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
-*nothing
-** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
-** once (the host transport proves it with a mask); after an error target contents are undefined. */
+ *nothing
+ ** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written
+ *exactly
+ ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
@@ -140,7 +152,8 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
-/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
+/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
+*chose.
 ** Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 

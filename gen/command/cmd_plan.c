@@ -77,12 +77,12 @@ static void print_choice(const mxg_generation *g, mxg_text *text) {
 
 static void print_rates(const mxg_generation *g, mxg_text *text) {
   const mxg_rates *r = &g->tuned.rates;
-  mxg_text_format(text,
-                  "\nrates of %s, GB/s while all GPUs receive: copy engines %.1f, kernels %.1f, NCCL %.1f; memory %.0f\n"
-                  "floor: no transport is faster. A bucket by itself starts by itself, so that buckets add up to more "
-                  "than all.\n",
-                  g->tuned.rates_name, r->copy_pull * 1e-9, r->kernel_pull * 1e-9, r->nccl_pull * 1e-9,
-                  r->memory * 1e-9);
+  mxg_text_format(
+      text,
+      "\nrates of %s, GB/s while all GPUs receive: copy engines %.1f, kernels %.1f, NCCL %.1f; memory %.0f\n"
+      "floor: no transport is faster. A bucket by itself starts by itself, so that buckets add up to more "
+      "than all.\n",
+      g->tuned.rates_name, r->copy_pull * 1e-9, r->kernel_pull * 1e-9, r->nccl_pull * 1e-9, r->memory * 1e-9);
 }
 
 static void predict_json(const mxg_generation *g, const mxg_args *args, mxg_text *text) {
@@ -148,8 +148,10 @@ const mxg_verb mxg_verb_plan = {
     .summary = "what will move, in which kernels and buckets",
     .text =
         "Plans the recipe and prints the schedule: meshes, kernels, buckets, and for each rank the bytes it holds,\n"
-        "receives and stages, beside what BF16 would have cost; last, the transport that a program gets which leaves the\n"
-        "choice to the runtime. --predict: the cost model's times, with the rates of the tuning file beside the recipe, or\n"
+        "receives and stages, beside what BF16 would have cost; last, the transport that a program gets which leaves "
+        "the\n"
+        "choice to the runtime. --predict: the cost model's times, with the rates of the tuning file beside the "
+        "recipe, or\n"
         "else of two H200.\n\n"
         "  mxgen plan recipes/llama3_8b_tp2.lua --set layers=2 --full\n"
         "  mxgen plan recipes/llama3_8b_tp2.lua --predict --rank 0",

@@ -68,9 +68,9 @@ static void print_json(const mxg_tune_run *run, const mxg_grid *grid, const char
   const mxg_hints *hints = &run->tune.hints;
   mxg_text_puts(text, "{\n  \"device\": ");
   mxg_text_json(text, hints->gpu);
-  mxg_text_format(text, ",\n  \"gpus\": %u,\n  \"received_bytes\": %llu,\n  \"floor_us\": %.2f,\n  \"transport\": \"%s\"",
-                  hints->gpus, (unsigned long long)run->received, run->floor * 1e6,
-                  mxg_tune_transport_name(hints->transport));
+  mxg_text_format(
+      text, ",\n  \"gpus\": %u,\n  \"received_bytes\": %llu,\n  \"floor_us\": %.2f,\n  \"transport\": \"%s\"",
+      hints->gpus, (unsigned long long)run->received, run->floor * 1e6, mxg_tune_transport_name(hints->transport));
   mxg_text_format(text, ",\n  \"chunk_bytes\": %llu,\n  \"streams\": %u,\n  \"bucket_bytes\": %llu,\n  \"file\": ",
                   (unsigned long long)hints->chunk_bytes, hints->copy_streams,
                   (unsigned long long)run->tune.bucket_bytes);
@@ -168,15 +168,19 @@ const mxg_verb mxg_verb_tune = {
     .name = "tune",
     .operands = "RECIPE",
     .summary = "measure a recipe's choices on these GPUs, and keep the best",
-    .text =
-        "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways: by copies\n"
-        "and by kernels that read peers, with other chunks, streams and buckets. Every trial's targets are compared with the\n"
-        "host transport's. What is fastest, by more than 1 % for each choice that is not the default, goes to a text file\n"
-        "beside the recipe, RECIPE without .lua and with .tune, which generate reads from then on. The file holds for this\n"
-        "recipe with these parameters, for as many of these GPUs, this driver and this mxgen; elsewhere it is a warning and\n"
-        "is not used. --no-tune leaves it alone.\n"
-        "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
-        "  mxgen tune recipes/llama3_8b_tp2.lua --set layers=4",
+    .text = "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways: "
+            "by copies\n"
+            "and by kernels that read peers, with other chunks, streams and buckets. Every trial's targets are "
+            "compared with the\n"
+            "host transport's. What is fastest, by more than 1 % for each choice that is not the default, goes to a "
+            "text file\n"
+            "beside the recipe, RECIPE without .lua and with .tune, which generate reads from then on. The file holds "
+            "for this\n"
+            "recipe with these parameters, for as many of these GPUs, this driver and this mxgen; elsewhere it is a "
+            "warning and\n"
+            "is not used. --no-tune leaves it alone.\n"
+            "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
+            "  mxgen tune recipes/llama3_8b_tp2.lua --set layers=4",
     .options = options,
     .least = 1,
     .most = 1,

@@ -90,10 +90,10 @@ int mxg_exit_code(const mxg_error *err);
     "set", 0, MXG_OPTION_LIST, offsetof(mxg_args, sets), 0, "NAME=VALUE",  \
         "value for mx.param(\"NAME\", ...) of the recipe; may be repeated" \
   }
-#define MXG_OPTION_NO_TUNE                                                   \
-  {                                                                          \
-    "no-tune", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_tune), 0, NULL,     \
-        "leave the tuning file beside the recipe alone"                      \
+#define MXG_OPTION_NO_TUNE                                               \
+  {                                                                      \
+    "no-tune", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_tune), 0, NULL, \
+        "leave the tuning file beside the recipe alone"                  \
   }
 #define MXG_OPTION_CHECKSUMS \
   { "checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array" }

@@ -17,7 +17,7 @@ typedef struct mxg_gather_try {
 
 typedef struct mxg_gather_line {
   const char *transport;
-  mxg_transport chosen; /* never MXG_AUTO */
+  mxg_transport chosen;       /* never MXG_AUTO */
   char why[256];              /* of an automatic choice */
   double median, least, most; /* seconds of one run, of the slowest rank */
   double start;               /* seconds of the host to start one */
@@ -39,7 +39,8 @@ typedef struct mxg_gather_bench {
   double pull_rate, floor;                       /* bytes a second of each GPU while all pull; received over it */
   mxg_gather_line lines[MXG_GATHER_LINES];
   unsigned line_count;
-  /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves the
+  /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves
+  *the
   ** GPUs as they were is its status and error, and the next one is tried. */
   const mxg_gather_try *tries;
   mxg_gather_line *tried;

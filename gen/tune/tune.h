@@ -29,7 +29,7 @@ typedef struct mxg_tune_space {
 typedef mxg_status (*mxg_measure_fn)(void *user, mxg_trial *trials, uint32_t count, mxg_error *err);
 
 typedef struct mxg_tune_found {
-  const mxg_trial *trials; /* in the order of trying */
+  const mxg_trial *trials;         /* in the order of trying */
   uint32_t count, best, best_copy; /* best_copy: for a caller who wants copy; MXG_NONE without */
 } mxg_tune_found;
 

@@ -1,4 +1,5 @@
-/* tune_file.c -- see tune_file.h: print, parse, and whether a file is about what is here. What is measured is tune.c's. */
+/* tune_file.c -- see tune_file.h: print, parse, and whether a file is about what is here. What is measured is tune.c's.
+ */
 #include "tune_file.h"
 
 #include "driver.h"
@@ -172,7 +173,8 @@ static bool take_body(mxg_tune *t, reader *r) {
   char transport[16], capability[24];
   if (!take_text(r, "mxgen", t->mxgen, sizeof t->mxgen) || !take_text(r, "recipe", t->recipe, sizeof t->recipe))
     return false;
-  if (strlen(t->recipe) != 64 || strspn(t->recipe, "0123456789abcdef") != 64) return refuse(r, "is before a bad digest");
+  if (strlen(t->recipe) != 64 || strspn(t->recipe, "0123456789abcdef") != 64)
+    return refuse(r, "is before a bad digest");
   while (t->set_count < MXG_TUNE_SETS && take(r, "set")) {
     if (strlen(r->value) >= sizeof t->sets[0]) return refuse(r, "is too long");
     memcpy(t->sets[t->set_count++], r->value, strlen(r->value) + 1);
@@ -184,7 +186,8 @@ static bool take_body(mxg_tune *t, reader *r) {
   if (dot) *dot = 0;
   if (!gpus || !dot || !read_number(&major, capability, 1000) || !read_number(&minor, dot + 1, 1000))
     return refuse(r, "is before no capability that a GPU has");
-  if (!take_text(r, "cuda", t->cuda, sizeof t->cuda) || !take_number(r, "copy_pull", &t->copy_pull, (uint64_t)1 << 50) ||
+  if (!take_text(r, "cuda", t->cuda, sizeof t->cuda) ||
+      !take_number(r, "copy_pull", &t->copy_pull, (uint64_t)1 << 50) ||
       !take_number(r, "kernel_pull", &t->kernel_pull, (uint64_t)1 << 50) ||
       !take_text(r, "transport", transport, sizeof transport))
     return false;

@@ -1,4 +1,5 @@
-/* tune_run.c -- see tune_run.h: every trial is a bundle made for it, run on the GPUs by bench_gather.c and checked against
+/* tune_run.c -- see tune_run.h: every trial is a bundle made for it, run on the GPUs by bench_gather.c and checked
+*against
 ** the host transport. Which trials there are is tune.c's. */
 #include "tune_run.h"
 
@@ -11,7 +12,7 @@
 
 typedef struct trials {
   mxg_tune_run *run;
-  mxg_generation *base;  /* with the recipe's bucket */
+  mxg_generation *base; /* with the recipe's bucket */
   mxg_options options;
   double pull_rate; /* 0: not measured yet */
   mxg_load load;    /* of the rank that receives most, with the recipe's bucket */

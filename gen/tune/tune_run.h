@@ -8,7 +8,7 @@
 typedef struct mxg_tune_run {
   /* asked */
   const char *recipe;
-  const char *const *sets; /* ends with NULL; NULL: none */
+  const char *const *sets;      /* ends with NULL; NULL: none */
   unsigned repeats, timeout_ms; /* 0: the library's choice */
   bool no_check;
   void (*progress)(void *user, const char *what, unsigned done, unsigned all);
@@ -16,8 +16,8 @@ typedef struct mxg_tune_run {
   /* results */
   mxg_tune tune; /* what the file says */
   mxg_tune_found found;
-  uint64_t received; /* of the rank that receives most */
-  double floor;      /* seconds */
+  uint64_t received;     /* of the rank that receives most */
+  double floor;          /* seconds */
   uint64_t bucket_bytes; /* the recipe's */
 } mxg_tune_run;
 

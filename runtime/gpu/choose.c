@@ -33,8 +33,7 @@ static bool all_reach(const mxg_exec_view *view, int gpus, mxg_error *err) {
   return status == MXG_OK;
 }
 
-bool mxg_hints_fit(const mxg_hints *hints, const mxg_gpu_info *gpus, unsigned count, bool all,
-                   char why[MXG_WHY_ROOM]) {
+bool mxg_hints_fit(const mxg_hints *hints, const mxg_gpu_info *gpus, unsigned count, bool all, char why[MXG_WHY_ROOM]) {
   why[0] = 0;
   if (hints->transport == MXG_AUTO) return false;
   if (all ? count != hints->gpus : count > hints->gpus) {
@@ -91,7 +90,8 @@ void mxg_choose_sizes(mxg_exec_view *view) {
   const mxg_hints *hints = mxg_bundle_hints(view->bundle, NULL);
   char why[MXG_WHY_ROOM];
   int gpus = 0;
-  if ((view->options.chunk_bytes || !hints->chunk_bytes) && (view->options.copy_streams || !hints->copy_streams)) return;
+  if ((view->options.chunk_bytes || !hints->chunk_bytes) && (view->options.copy_streams || !hints->copy_streams))
+    return;
   if (mxg_gpu_count(&gpus, NULL) != MXG_OK || gpus == 0 || !hints_hold(view, gpus, why)) return;
   if (!view->options.chunk_bytes) view->options.chunk_bytes = hints->chunk_bytes;
   if (!view->options.copy_streams) view->options.copy_streams = hints->copy_streams;

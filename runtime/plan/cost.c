@@ -1,4 +1,5 @@
-/* cost.c -- see cost.h. Conversions run behind what is received, so that the slower of the two decides; what a run costs
+/* cost.c -- see cost.h. Conversions run behind what is received, so that the slower of the two decides; what a run
+*costs
 ** besides is starting, and with copies the first chunk's way and the last one's conversion. */
 #include "cost.h"
 

@@ -267,15 +267,16 @@ static void killed_writers_leave_no_wrong_entry(void **state) {
 
 /* ---- mxg_generate ---- */
 
-static const char recipe_text[] = "local mx = require 'mx'\n"
-                                  "local rows = include 'rows.lua'\n"
-                                  "local m = mx.model 'm'\n"
-                                  "for i = 0, mx.param('layers', 2) - 1 do m:tensor('l' .. i, { rows, 64 }) end\n"
-                                  "return { version = 1, name = 'm', model = m,\n"
-                                  "  source = { mesh = mx.mesh { { 'tp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
-                                  "    layout = { mx.rule(mx.split { row = 'tp' }, '**') } },\n"
-                                  "  target = { mesh = mx.mesh { { 'dp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
-                                  "    layout = { mx.rule(mx.whole(), '**') } } }\n";
+static const char recipe_text[] =
+    "local mx = require 'mx'\n"
+    "local rows = include 'rows.lua'\n"
+    "local m = mx.model 'm'\n"
+    "for i = 0, mx.param('layers', 2) - 1 do m:tensor('l' .. i, { rows, 64 }) end\n"
+    "return { version = 1, name = 'm', model = m,\n"
+    "  source = { mesh = mx.mesh { { 'tp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
+    "    layout = { mx.rule(mx.split { row = 'tp' }, '**') } },\n"
+    "  target = { mesh = mx.mesh { { 'dp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
+    "    layout = { mx.rule(mx.whole(), '**') } } }\n";
 
 static unsigned bundle_entries(void) {
   mxg_cache_item *items;
@@ -364,8 +365,8 @@ static void everything_that_matters_is_in_the_key(void **state) {
   assert_false(from_cache);
   assert_int_equal(mkdir(in_folder("t"), 0700), 0);
   char command[1024];
-  snprintf(command, sizeof command, "cp %s/templates/*.h %s/templates/*.cuh %s/templates/*.cu %s/t/", MXG_ROOT, MXG_ROOT,
-           MXG_ROOT, test_folder);
+  snprintf(command, sizeof command, "cp %s/templates/*.h %s/templates/*.cuh %s/templates/*.cu %s/t/", MXG_ROOT,
+           MXG_ROOT, MXG_ROOT, test_folder);
   assert_int_equal(system(command), 0);
   setenv("MXGEN_TEMPLATES", in_folder("t"), 1);
   generate(recipe, NULL);

@@ -489,6 +489,7 @@ static void what_the_caller_gives_is_checked(void **state) {
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_ERR_USAGE);
   options.size = sizeof options + 8;
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "newer mxrt.h"));
   options.size = offsetof(mxg_exec_options, progress); /* a shorter struct of an older header */
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_OK);
   mxg_exec_free(exec);

@@ -1,4 +1,5 @@
-/* Tuning: the cost model, what the search makes of measured times, the file, and that generate takes it or says why not. */
+/* Tuning: the cost model, what the search makes of measured times, the file, and that generate takes it or says why
+ * not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +26,14 @@ static void assert_near(double a, double b, double most) {
 
 static void costs_are_what_the_rates_say(void **state) {
   (void)state;
-  const mxg_rates rates = {.copy_pull = 100e9, .kernel_pull = 50e9, .nccl_pull = 40e9, .memory = 1000e9, .start = 1e-6,
-                           .bucket_start = 2e-6, .copy_start = 10e-6, .nccl_start = 20e-6};
+  const mxg_rates rates = {.copy_pull = 100e9,
+                           .kernel_pull = 50e9,
+                           .nccl_pull = 40e9,
+                           .memory = 1000e9,
+                           .start = 1e-6,
+                           .bucket_start = 2e-6,
+                           .copy_start = 10e-6,
+                           .nccl_start = 20e-6};
   const mxg_load pulls = {1000000000, 2000000000, 3}, local = {0, 2000000000, 3};
   assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
   assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.01 + 11e-6, 1e-9);
@@ -46,7 +53,8 @@ static void buckets_add_up(void **state) {
   mxg_error err;
   options.archs = none;
   options.sets = sets;
-  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err), MXG_OK);
+  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
+                   MXG_OK);
   double slowest = 0;
   for (uint32_t rank = 0; rank < g.plan->rank_count; rank++) {
     mxg_load all = mxg_load_of_rank(g.plan, rank), sum = {0};
@@ -71,8 +79,8 @@ static void buckets_add_up(void **state) {
 /* ---- the search, over a table in place of GPUs ---- */
 
 typedef struct fake {
-  double direct, copy;          /* seconds as the recipe has it */
-  uint64_t good_chunk;          /* times `chunk_gain` */
+  double direct, copy; /* seconds as the recipe has it */
+  uint64_t good_chunk; /* times `chunk_gain` */
   double chunk_gain;
   uint32_t good_streams;
   double streams_gain;
@@ -139,8 +147,14 @@ static void the_fastest_wins(void **state) {
   fake direct = {.direct = 1e-3, .copy = 2e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
   assert_int_equal(search(&direct, &wide, NULL).transport, MXG_DIRECT);
   /* half a per cent is noise, three per cent are not */
-  fake noise = {.direct = 2e-3, .copy = 1e-3, .good_chunk = 64 << 20, .chunk_gain = .995, .good_streams = 3,
-                .streams_gain = .995, .good_bucket = 256 << 20, .bucket_gain = .995};
+  fake noise = {.direct = 2e-3,
+                .copy = 1e-3,
+                .good_chunk = 64 << 20,
+                .chunk_gain = .995,
+                .good_streams = 3,
+                .streams_gain = .995,
+                .good_bucket = 256 << 20,
+                .bucket_gain = .995};
   best = search(&noise, &wide, NULL);
   assert_true(!best.chunk_bytes && !best.copy_streams && !best.bucket_bytes);
   fake gain = noise;
@@ -175,7 +189,8 @@ static void what_cannot_matter_is_not_tried(void **state) {
   const mxg_tune_space local = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30};
   search(&none, &local, NULL);
   assert_int_equal(none.trials, 2);
-  fake tight = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .good_bucket = 1 << 30, .bucket_gain = .5};
+  fake tight = {
+      .direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .good_bucket = 1 << 30, .bucket_gain = .5};
   const mxg_tune_space full = {.bucket_bytes = 512 << 20, .bucket_most = 600 << 20, .received = (uint64_t)4 << 30};
   assert_int_equal(search(&tight, &full, NULL).bucket_bytes, 0); /* staging has no room for the better one */
 }
@@ -219,10 +234,19 @@ static void results_make_the_file(void **state) {
 /* ---- the file ---- */
 
 static mxg_tune sample(void) {
-  mxg_tune tune = {.mxgen = "0.1.0", .cuda = "13.0", .set_count = 1, .copy_pull = 394000000000, .kernel_pull = 337000000000,
-                   .hints = {.transport = MXG_COPY, .copy_streams = 3, .chunk_bytes = 64 << 20, .gpus = 2, .major = 9,
+  mxg_tune tune = {.mxgen = "0.1.0",
+                   .cuda = "13.0",
+                   .set_count = 1,
+                   .copy_pull = 394000000000,
+                   .kernel_pull = 337000000000,
+                   .hints = {.transport = MXG_COPY,
+                             .copy_streams = 3,
+                             .chunk_bytes = 64 << 20,
+                             .gpus = 2,
+                             .major = 9,
                              .gpu = "NVIDIA H200"},
-                   .bucket_bytes = 256 << 20, .because = "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200"};
+                   .bucket_bytes = 256 << 20,
+                   .because = "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200"};
   snprintf(tune.mxgen, sizeof tune.mxgen, "%s", mxg_version());
   memset(tune.recipe, 'a', 64);
   strcpy(tune.sets[0], "layers=4");
@@ -286,11 +310,13 @@ static void other_formats_are_refused(void **state) {
   (void)state;
   static const struct {
     const char *text, *says;
-  } cases[] = {
-      {"mxgen tune 2\nanything\n", "too new"}, {"mxgen tune 0\nanything\n", "too old"},
-      {"mxgen tune 1\n", "line 2"},           {"mxgen tune x\n", "does not begin"},
-      {"", "does not begin"},                 {"return { version = 1 }\n", "does not begin"},
-      {"mxgen tune 1\nmxgen 0.1.0\nrecipe abc\n", "digest"}};
+  } cases[] = {{"mxgen tune 2\nanything\n", "too new"},
+               {"mxgen tune 0\nanything\n", "too old"},
+               {"mxgen tune 1\n", "line 2"},
+               {"mxgen tune x\n", "does not begin"},
+               {"", "does not begin"},
+               {"return { version = 1 }\n", "does not begin"},
+               {"mxgen tune 1\nmxgen 0.1.0\nrecipe abc\n", "digest"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     mxg_tune back;
     char why[MXG_TUNE_WHY];
@@ -344,7 +370,8 @@ static void staleness_has_a_name(void **state) {
 static void hints_hold_for_their_gpus(void **state) {
   (void)state;
   const mxg_hints hints = sample().hints, none = MXG_HINTS_INIT;
-  mxg_gpu_info gpus[3] = {{.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}};
+  mxg_gpu_info gpus[3] = {
+      {.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}};
   char why[MXG_WHY_ROOM];
   assert_true(mxg_hints_fit(&hints, gpus, 2, true, why));
   assert_false(mxg_hints_fit(&none, gpus, 2, true, why));
@@ -484,8 +511,14 @@ static void what_does_not_fit_is_a_warning(void **state) {
   (void)state;
   mxg_bundle *plain = generate(true);
   for (int kind = 0; kind < 8; kind++) {
-    static const char *const says[] = {"is not the one that was tuned", "9.9.9", "layers=3", "line ", "too new",
-                                       "no file", "does not begin", "cannot be read"};
+    static const char *const says[] = {"is not the one that was tuned",
+                                       "9.9.9",
+                                       "layers=3",
+                                       "line ",
+                                       "too new",
+                                       "no file",
+                                       "does not begin",
+                                       "cannot be read"};
     mxg_tune tune = fitting();
     if (kind == 0) tune.recipe[0] = tune.recipe[0] == 'a' ? 'b' : 'a';
     if (kind == 1) strcpy(tune.mxgen, "9.9.9");
