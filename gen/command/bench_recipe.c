@@ -71,7 +71,7 @@ static void print(const mxg_gather_bench *bench, const mxg_tuned *tuned, bool js
   mxg_grid_free(&grid);
 }
 
-static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, const mxg_tuned *tuned, mxg_error *err) {
+static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tuned *tuned, mxg_error *err) {
   bool all = !args->transport || !strcmp(args->transport, "all");
   mxg_gather_bench bench = {.bundle = bundle,
                             .copy = all || !strcmp(args->transport, "copy"),
@@ -89,6 +89,11 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, const 
                     args->transport);
   MXG_TRY(mxg_gather_bench_run(&bench, err));
   mxg_text text = {0};
+  if (!tuned->there) {
+    const char *name;
+    tuned->rates = *mxg_rates_of(bench.device, &name);
+    snprintf(tuned->rates_name, sizeof tuned->rates_name, "%s", name);
+  }
   print(&bench, tuned, args->json, &text);
   uint64_t wrong = 0;
   for (unsigned i = 0; i < bench.line_count; i++) wrong += bench.lines[i].wrong;

@@ -357,16 +357,16 @@ static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *nam
                                          : bind_all(b, exec, b->places, err);
   if (status == MXG_OK) status = poison(b, err);
   if (status == MXG_OK) status = mxg_exec_run(exec, err);
-  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err);
+  if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err);
   if (status == MXG_OK) status = time_runs(b, exec, line, err);
-  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err); /* what the timed runs left */
+  if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err); /* what the timed runs left */
   if (status == MXG_OK && b->ask->trace) status = mxg_exec_trace(exec, b->ask->trace, err);
   mxg_exec_free(exec);
   return status;
 }
 
 static mxg_status bench_transport(bench *b, mxg_transport transport, const char *name, mxg_error *err) {
-  const mxg_gather_try how = {transport, b->ask->chunk_bytes, b->ask->copy_streams};
+  const mxg_gather_try how = {transport, b->ask->chunk_bytes, b->ask->copy_streams, true};
   return bench_one(b, &how, name, &b->ask->lines[b->ask->line_count++], err);
 }
 
@@ -389,6 +389,12 @@ static mxg_status bench_tries(bench *b, mxg_error *err) {
 
 /* ---- all ---- */
 
+static bool checks_any(const bench *b) {
+  bool any = !b->ask->tries;
+  for (unsigned i = 0; i < b->ask->try_count; i++) any = any || b->ask->tries[i].check;
+  return any && !b->ask->no_check && b->ask->target_bytes <= most_checked;
+}
+
 static mxg_status run(bench *b, mxg_error *err) {
   const mxg_plan *plan = b->plan;
   count_bytes(b);
@@ -402,7 +408,7 @@ static mxg_status run(bench *b, mxg_error *err) {
   MXG_TRY(make_pools(b, err));
   for (uint32_t r = 0; r < plan->rank_count; r++) MXG_TRY(place_rank(b, r, err));
   if (!b->ask->no_link) MXG_TRY(measure_link(b, err));
-  if (!b->ask->no_check && b->ask->target_bytes <= most_checked) {
+  if (checks_any(b)) {
     void *bounce = NULL;
     b->hosts = mxg_alloc(plan->array_count * sizeof *b->hosts);
     if (!b->hosts) return mxg_fail_nomem(err);

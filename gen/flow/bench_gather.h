@@ -13,6 +13,7 @@ typedef struct mxg_gather_try {
   mxg_transport transport;
   uint64_t chunk_bytes; /* 0: the library's choice */
   unsigned copy_streams;
+  bool check; /* compare the targets, unless no_check */
 } mxg_gather_try;
 
 typedef struct mxg_gather_line {
@@ -40,8 +41,8 @@ typedef struct mxg_gather_bench {
   mxg_gather_line lines[MXG_GATHER_LINES];
   unsigned line_count;
   /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves
-  *the
-  ** GPUs as they were is its status and error, and the next one is tried. */
+   *the
+   ** GPUs as they were is its status and error, and the next one is tried. */
   const mxg_gather_try *tries;
   mxg_gather_line *tried;
   mxg_error *errors;

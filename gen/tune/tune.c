@@ -21,8 +21,19 @@ typedef struct search {
 
 static void add(search *s, mxg_transport transport, uint64_t bucket, uint64_t chunk, uint32_t streams) {
   if (s->count == TRIALS) return;
-  s->trials[s->count++] =
-      (mxg_trial){.transport = transport, .bucket_bytes = bucket, .chunk_bytes = chunk, .copy_streams = streams};
+  s->trials[s->count++] = (mxg_trial){.transport = transport,
+                                      .bucket_bytes = bucket,
+                                      .chunk_bytes = chunk,
+                                      .copy_streams = streams,
+                                      .check = !bucket && !chunk && !streams};
+}
+
+static mxg_status refuse_wrong(const search *s, const mxg_trial *trials, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++)
+    if (trials[i].wrong)
+      return mxg_fail(s->err, MXG_ERR_WRONG, 831, "%llu bytes are not what the host transport makes of the same shards",
+                      (unsigned long long)trials[i].wrong);
+  return MXG_OK;
 }
 
 static mxg_status measure(search *s) {
@@ -31,11 +42,7 @@ static mxg_status measure(search *s) {
   if (!count) return MXG_OK;
   s->measured = s->count;
   MXG_TRY(s->measure(s->user, fresh, count, s->err));
-  for (uint32_t i = 0; i < count; i++)
-    if (fresh[i].wrong)
-      return mxg_fail(s->err, MXG_ERR_WRONG, 831, "%llu bytes are not what the host transport makes of the same shards",
-                      (unsigned long long)fresh[i].wrong);
-  return MXG_OK;
+  return refuse_wrong(s, fresh, count);
 }
 
 /* What a trial counts as. */
@@ -55,10 +62,26 @@ static uint32_t best_of(const search *s, bool copy_only) {
   return best;
 }
 
+/* The winner once more, with its targets checked, until that changes nothing. */
+static mxg_status prove(search *s, uint32_t trial) {
+  mxg_trial *t = &s->trials[trial], again = *t;
+  again.check = true;
+  MXG_TRY(s->measure(s->user, &again, 1, s->err));
+  if (again.median < t->median) again.median = t->median;
+  *t = again;
+  return refuse_wrong(s, t, 1);
+}
+
+static mxg_status prove_best(search *s) {
+  for (uint32_t best = best_of(s, false); best != MXG_NONE && !s->trials[best].check; best = best_of(s, false))
+    MXG_TRY(prove(s, best));
+  return MXG_OK;
+}
+
 /* Sizes that cannot matter are left out: chunks that hold all there is. */
 static void add_sizes(search *s) {
-  static const uint64_t chunks[] = {0, 8, 16, 64, 128};
-  static const uint32_t streams[] = {0, 1, 3, 4};
+  static const uint64_t chunks[] = {0, 16, 32, 64, 256};
+  static const uint32_t streams[] = {0, 2, 3};
   add(s, MXG_DIRECT, 0, 0, 0);
   if (!s->space->received) {
     add(s, MXG_COPY, 0, 0, 0);
@@ -96,6 +119,7 @@ mxg_status mxg_tune_search(mxg_tune_found *out, const mxg_tune_space *space, mxg
   out->trials = s.trials;
   mxg_status status = measure(&s);
   if (status == MXG_OK) status = try_buckets(&s);
+  if (status == MXG_OK) status = prove_best(&s);
   out->count = s.measured;
   out->best = best_of(&s, false);
   MXG_TRY(status);

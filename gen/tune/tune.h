@@ -11,6 +11,7 @@ typedef struct mxg_trial {
   mxg_transport transport; /* MXG_COPY or MXG_DIRECT */
   uint64_t bucket_bytes, chunk_bytes;
   uint32_t copy_streams;
+  bool check; /* compare the targets with the host transport's, which takes much longer than a run */
   /* the result; seconds */
   bool measured;
   double median, least, most, expected;
@@ -34,7 +35,8 @@ typedef struct mxg_tune_found {
 } mxg_tune_found;
 
 /* Tries all sizes of chunks and numbers of streams with the recipe's bucket, then other buckets with the best of them.
-** Each choice that is not the default must be worth 1 %: what is closer than that is noise. MXG_ERR_WRONG when a byte
+** Each choice that is not the default must be worth 1 %: what is closer than that is noise. The defaults' targets are
+** checked, and whatever would win is run again, checked, and counts as the slower of both. MXG_ERR_WRONG when a byte
 ** was wrong, MXG_ERR_UNSUPPORTED when nothing could be measured. */
 mxg_status mxg_tune_search(mxg_tune_found *out, const mxg_tune_space *space, mxg_measure_fn measure, void *user,
                            mxg_arena *arena, mxg_error *err);

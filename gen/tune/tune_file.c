@@ -292,7 +292,7 @@ bool mxg_tune_fits_gpus(const mxg_tune *tune, uint32_t ranks, char why[MXG_TUNE_
 }
 
 mxg_rates mxg_tune_rates(const mxg_tune *tune) {
-  mxg_rates rates = mxg_default_rates;
+  mxg_rates rates = *mxg_rates_of(tune->hints.gpu, NULL);
   if (tune->copy_pull) rates.copy_pull = (double)tune->copy_pull;
   if (tune->kernel_pull) rates.kernel_pull = (double)tune->kernel_pull;
   return rates;

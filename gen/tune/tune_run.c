@@ -1,6 +1,6 @@
 /* tune_run.c -- see tune_run.h: every trial is a bundle made for it, run on the GPUs by bench_gather.c and checked
-*against
-** the host transport. Which trials there are is tune.c's. */
+ *against
+ ** the host transport. Which trials there are is tune.c's. */
 #include "tune_run.h"
 
 #include "bench_gather.h"
@@ -25,7 +25,7 @@ static mxg_status measure_bundle(trials *t, const mxg_bundle *bundle, mxg_trial 
   mxg_error *errors = mxg_arena_alloc(arena, count, sizeof *errors);
   if (!tries || !lines || !errors) return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < count; i++)
-    tries[i] = (mxg_gather_try){list[i].transport, list[i].chunk_bytes, list[i].copy_streams};
+    tries[i] = (mxg_gather_try){list[i].transport, list[i].chunk_bytes, list[i].copy_streams, list[i].check};
   mxg_gather_bench bench = {.bundle = bundle,
                             .no_check = t->run->no_check,
                             .repeats = t->run->repeats,
@@ -40,7 +40,7 @@ static mxg_status measure_bundle(trials *t, const mxg_bundle *bundle, mxg_trial 
   MXG_TRY(mxg_gather_bench_run(&bench, err));
   if (bench.pull_rate > 0) t->pull_rate = bench.pull_rate;
   if (bench.floor > 0) t->run->floor = bench.floor;
-  mxg_rates rates = mxg_default_rates;
+  mxg_rates rates = *mxg_rates_of(bench.device, NULL);
   if (t->pull_rate > 0) rates.copy_pull = t->pull_rate;
   for (uint32_t i = 0; i < count; i++) {
     mxg_trial *trial = &list[i];

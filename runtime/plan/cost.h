@@ -1,6 +1,6 @@
 /* cost.h -- what a schedule is expected to take: plain arithmetic over a plan and a table of rates. The one model
-*behind
-** MXG_AUTO, `mxgen plan --predict`, `mxgen bench` and `mxgen tune`. Seconds and bytes a second; no GPU is asked. */
+ *behind
+ ** MXG_AUTO, `mxgen plan --predict`, `mxgen bench` and `mxgen tune`. Seconds and bytes a second; no GPU is asked. */
 #ifndef MXG_COST_H
 #define MXG_COST_H
 
@@ -22,6 +22,8 @@ typedef struct mxg_rates {
 ** rates and nearly the same ratios, and those decide. */
 extern const mxg_rates mxg_default_rates;
 extern const char mxg_default_rates_name[];
+/* Those of a GPU of this name, where they are known, else the defaults. *name: whose they are. */
+const mxg_rates *mxg_rates_of(const char *gpu, const char **name);
 
 typedef struct mxg_load {
   uint64_t received, converted; /* bytes; converted: read and written */
