@@ -169,14 +169,12 @@ const mxg_verb mxg_verb_tune = {
     .operands = "RECIPE",
     .summary = "measure a recipe's choices on these GPUs, and keep the best",
     .text =
-        "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways: by\n"
-        "copies and by kernels that read peers, with other chunks, streams and buckets. The targets of the defaults "
-        "and\n"
-        "of what wins are compared with the host transport's. What is fastest, by more than 1 % for each choice that "
-        "is\n"
-        "not the default, goes to a text file beside the recipe, RECIPE without .lua and with .tune, which generate\n"
-        "reads from then on. The file holds for this recipe with these parameters, for as many of these GPUs, this\n"
-        "driver and this mxgen; elsewhere it is a warning and is not used. --no-tune leaves it alone.\n"
+        "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways:\n"
+        "by copies and by kernels that read peers, with other chunks, streams and buckets. Targets of the defaults\n"
+        "and of what wins are compared with the host transport's. What is fastest, by more than 1 % for each choice\n"
+        "that is not the default, goes to a text file beside the recipe, RECIPE without .lua and with .tune, which\n"
+        "generate reads from then on. It holds for this recipe with these parameters, for as many of these GPUs,\n"
+        "this driver and this mxgen; elsewhere it is a warning and is not used. --no-tune leaves it alone.\n"
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen tune recipes/llama3_8b_tp2.lua --set layers=4",
     .options = options,

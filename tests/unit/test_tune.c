@@ -161,6 +161,7 @@ static void the_fastest_wins(void **state) {
   best = search(&noise, &wide, NULL);
   assert_true(!best.chunk_bytes && !best.copy_streams && !best.bucket_bytes);
   fake gain = noise;
+  gain.checked = 0;
   gain.chunk_gain = gain.streams_gain = gain.bucket_gain = .97;
   best = search(&gain, &wide, NULL);
   assert_int_equal(best.chunk_bytes, 64 << 20);
