@@ -160,6 +160,7 @@ static const mxg_option options[] = {
     {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
     {"no-check", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_check), 0, NULL, "do not compare targets with the host's"},
     MXG_OPTION_SETS,
+    MXG_OPTION_NO_TUNE,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END};
 
