@@ -33,8 +33,13 @@ void mxg_kernel_size(mxg_kernel *kernel) {
   uint32_t src_bytes = mxg_elem_bytes(kernel->src.elem), bytes = kernel->vec * src_bytes, strip;
   kernel->threads = threads_of_block;
   switch ((mxg_family)kernel->family) {
-  case MXG_MOVE:
-  case MXG_DEQUANTIZE: kernel->tile_units = flat_units(kernel, bytes); return;
+  case MXG_MOVE: kernel->tile_units = flat_units(kernel, bytes); return;
+  case MXG_DEQUANTIZE:
+    kernel->tile_units = flat_units(kernel, bytes);
+    /* Columns with scales of their own: four rows to a thread. */
+    if (kernel->src.block_cols == 1 && kernel->tile_units < kernel->threads * 4)
+      kernel->tile_units = kernel->threads * 4;
+    return;
   case MXG_AMAX:
   case MXG_QUANTIZE_WHOLE: kernel->tile_units = threads_of_block * 4; return;
   case MXG_QUANTIZE_ROWWISE: kernel->tile_units = rowwise_units(kernel, bytes); return;
