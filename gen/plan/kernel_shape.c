@@ -11,10 +11,8 @@ uint32_t mxg_kernel_widest(mxg_family family, const mxg_encoding *src, const mxg
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-/* Units of one round of a thread block over one row after another; two loads of 8 bytes or more are in flight. */
-static uint32_t flat_units(const mxg_kernel *kernel, uint32_t bytes) {
-  return kernel->threads * (bytes >= 8 ? 2 : bytes >= 4 ? 4 : 8);
-}
+/* Units of one round of a thread block over one row after another; two loads of 4 bytes or more are in flight. */
+static uint32_t flat_units(const mxg_kernel *kernel, uint32_t bytes) { return kernel->threads * (bytes >= 4 ? 2 : 8); }
 
 /* Blocks of one round: lanes share a block, each with up to four of them in flight. */
 static uint32_t rowwise_units(const mxg_kernel *kernel, uint32_t bytes) {

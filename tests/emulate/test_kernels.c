@@ -52,6 +52,8 @@ static const shape shapes[] = {
     {MXG_MOVE, &column, &column, 0, 8, 64, 64, 75, 43, 0, 20},
     {MXG_MOVE, &square, &column_swizzled, 0, 2, 64, 64, 90, 55, 32, 12},
     {MXG_MOVE, &row_even, &row_padded, 0, 16, 64, 128, 40, 150, 48, 7},
+    {MXG_MOVE, &row, &row_swizzled, 0, 16, 128, 256, 300, 384, 128, 128},
+    {MXG_MOVE, &row_swizzled, &row_swizzled, 256, 16, 64, 256, 140, 256, 0, 140},
     /* dequantize: every element, scale and block; casts */
     {MXG_DEQUANTIZE, &row, &bf16, 0, 8, 128, 600, 61, 416, 160, 9},
     {MXG_DEQUANTIZE, &row, &bf16, 256, 8, 256, 1024, 50, 256, 0, 11},
@@ -60,6 +62,8 @@ static const shape shapes[] = {
     {MXG_DEQUANTIZE, &row_swizzled, &bf16, 0, 1, 32, 1000, 131, 47, 0, 17},
     {MXG_DEQUANTIZE, &row_even, &scratch, 0, 8, 128, 256, 30, 160, 0, 10},
     {MXG_DEQUANTIZE, &column, &bf16, 0, 8, 128, 256, 90, 136, 64, 32},
+    {MXG_DEQUANTIZE, &column, &bf16, 0, 8, 64, 256, 90, 136, 64, 32},
+    {MXG_DEQUANTIZE, &column, &fp32, 132, 4, 64, 512, 103, 132, 0, 7},
     {MXG_DEQUANTIZE, &column_swizzled, &fp32, 0, 4, 64, 256, 70, 260, 0, 32},
     {MXG_DEQUANTIZE, &column_padded, &fp16, 0, 1, 64, 256, 40, 37, 0, 32},
     {MXG_DEQUANTIZE, &square, &bf16, 0, 16, 64, 100, 70, 144, 0, 32},
@@ -83,6 +87,9 @@ static const shape shapes[] = {
     {MXG_QUANTIZE_ROWWISE, &block, &row_swizzled, 0, 32, 64, 64, 130, 288, 128, 43},
     {MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0, 8, 64, 64, 33, 77, 32, 10},
     {MXG_QUANTIZE_ROWWISE, &fp32, &row_fp32, 150, 4, 64, 7, 9, 150, 0, 9},
+    {MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0, 8, 128, 128, 300, 384, 128, 128},
+    {MXG_QUANTIZE_ROWWISE, &fp32, &row_swizzled, 256, 4, 256, 128, 260, 256, 0, 260},
+    {MXG_QUANTIZE_ROWWISE, &fp16, &row_swizzled, 0, 8, 64, 128, 200, 256, 0, 72},
     /* quantize to columns */
     {MXG_QUANTIZE_COLUMNWISE, &bf16, &column, 0, 8, 128, 96, 130, 136, 64, 32},
     {MXG_QUANTIZE_COLUMNWISE, &fp32, &column_padded, 64, 4, 64, 64, 75, 64, 0, 64},
