@@ -1,8 +1,7 @@
 /* bundle_cache.c -- see bundle_cache.h. A bundle follows from: the recipe and its place in messages, the files that it
-** includes (the entry names them and their SHA-256), the parameters set, the architectures, the templates, the build of
-** NVRTC, the build of mxgen itself, which stands for planner, mx.lua and formats, and, where there is one, the tuning
-*file
-** with the GPUs that decide whether it is used. Recipes see nothing else. */
+** includes (the entry names them and their SHA-256), the parameters set, the architectures, the templates, the build
+** of NVRTC, the build of mxgen itself, which stands for planner, mx.lua and formats, and, where there is one, the
+** tuning file with the GPUs that decide whether it is used. Recipes see nothing else. */
 #include "bundle_cache.h"
 
 #include "hash.h"

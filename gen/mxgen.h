@@ -43,14 +43,12 @@ typedef struct mxg_options {
 **
 ** Compiled kernels are kept on disk: in MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE:
 ** rw (the default), ro or off. The cache never changes a result; its troubles are a note in `counts`, no error.
-** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. Without
-** out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it is read
-*and
-** verified, and no stage runs.
+** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded.
+** Without out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it
+** is read and verified, and no stage runs.
 **
 ** Where `mxgen tune` left a file beside the recipe, the schedule and the bundle's hints are what it found; a file that
-*is
-** about another recipe, other GPUs or another version, or is damaged, is a warning and nothing else. */
+** is about another recipe, other GPUs or another version, or is damaged, is a warning and nothing else. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 
 #pragma GCC visibility pop

@@ -109,10 +109,8 @@ void mxg_bundle_free(mxg_bundle *bundle);
  */
 
 /* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
-*was
-** fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is expected to be; host where GPUs
-*are
-** missing or do not reach each other. */
+** was fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is expected to be; host where
+** GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -126,10 +124,9 @@ typedef struct mxg_exec_options {
   void *user;
   bool
       wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
-  const int *gpus;     /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms; /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
-  uint64_t
-      chunk_bytes; /* copy: bytes copied before they are converted; 0: what the bundle was tuned to, or a default */
+  const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
+  unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: as tuned, or the library's choice */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */

@@ -1,10 +1,8 @@
 /* cache.h -- the disk cache of compiled kernels and of whole bundles: one self-checking file an entry. It knows keys
- *and
- ** entries, not what a key is made of (compile.c, generate_cache.c) nor how NVRTC works.
- **
- ** Nothing here fails a generate: whatever is wrong with the folder or an entry is a miss, and mxg_cache_note says
- *what.
- ** The folder is trusted as the user's own file; damage is found, forgery by the same user is not. Thread-safe. */
+** and entries, not what a key is made of (compile.c, generate_cache.c) nor how NVRTC works.
+**
+** Nothing here fails a generate: whatever is wrong with the folder or an entry is a miss, and mxg_cache_note says
+** what. The folder is trusted as the user's own file; damage is found, forgery by the same user is not. Thread-safe. */
 #ifndef MXG_CACHE_H
 #define MXG_CACHE_H
 

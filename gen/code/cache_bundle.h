@@ -3,8 +3,7 @@
 ** All numbers little-endian: magic (8), format version (u32), bytes of this head (u32), key (32), bytes of the bundle
 ** (u64), the 32 bytes that the bundle ends with, number of files (u32); for each file the bytes of its path (u32), the
 ** path and its SHA-256 (32); the SHA-256 over all before it, which ends the head. Then the bundle, which ends with a
-*hash
-** of its own, and nothing else. */
+** hash of its own, and nothing else. */
 #ifndef MXG_CACHE_BUNDLE_H
 #define MXG_CACHE_BUNDLE_H
 

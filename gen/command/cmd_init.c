@@ -73,8 +73,9 @@ const mxg_verb mxg_verb_init = {
     .text =
         "Writes a commented recipe for a model of a known family (llama, qwen3, qwen3_moe, glm4_moe, deepseek_v3,\n"
         "mixtral): MXFP8 on the source side, BF16 under Hugging Face names on the target side. A side is whole, or\n"
-        "spread as Megatron does; dp is as small as fits unless it is given. --from-weights believes the headers where\n"
-        "they differ from config.json; what they hold besides is told by mxgen check RECIPE --weights DIR --side target.\n\n"
+        "spread as Megatron does; dp is as small as fits unless it is given. --from-weights believes the headers\n"
+        "where they differ from config.json; what they hold besides is told by mxgen check RECIPE --weights DIR\n"
+        "--side target.\n\n"
         "  mxgen init config.json --source tp=4,ep=8 --target whole --out recipe.lua\n"
         "  mxgen init --from-weights Qwen3-30B-A3B --source tp=4,ep=8 --out recipe.lua",
     .options = options,

@@ -148,11 +148,9 @@ const mxg_verb mxg_verb_plan = {
     .summary = "what will move, in which kernels and buckets",
     .text =
         "Plans the recipe and prints the schedule: meshes, kernels, buckets, and for each rank the bytes it holds,\n"
-        "receives and stages, beside what BF16 would have cost; last, the transport that a program gets which leaves "
-        "the\n"
-        "choice to the runtime. --predict: the cost model's times, with the rates of the tuning file beside the "
-        "recipe, or\n"
-        "else of two H200.\n\n"
+        "receives and stages, beside what BF16 would have cost; last, the transport that a program gets which\n"
+        "leaves the choice to the runtime. --predict: the cost model's times, with the rates of the tuning file\n"
+        "beside the recipe, or else of two H200.\n\n"
         "  mxgen plan recipes/llama3_8b_tp2.lua --set layers=2 --full\n"
         "  mxgen plan recipes/llama3_8b_tp2.lua --predict --rank 0",
     .options = options,

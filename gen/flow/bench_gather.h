@@ -41,8 +41,7 @@ typedef struct mxg_gather_bench {
   mxg_gather_line lines[MXG_GATHER_LINES];
   unsigned line_count;
   /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves
-   *the
-   ** GPUs as they were is its status and error, and the next one is tried. */
+  ** the GPUs as they were is its status and error, and the next one is tried. */
   const mxg_gather_try *tries;
   mxg_gather_line *tried;
   mxg_error *errors;

@@ -11,8 +11,7 @@ mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_aren
 
 struct mxg_text;
 /* Line-oriented text, fixed columns, exact bytes: golden files and people read it. `detail`: the rank whose every step
- *and
- ** piece is listed, or one of the two below. */
+** and piece is listed, or one of the two below. */
 #define MXG_PLAN_TOTALS UINT32_MAX       /* totals a rank only */
 #define MXG_PLAN_PIECES (UINT32_MAX - 1) /* the steps and pieces of all ranks */
 void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, uint32_t detail, struct mxg_text *text);

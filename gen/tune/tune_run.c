@@ -1,6 +1,5 @@
 /* tune_run.c -- see tune_run.h: every trial is a bundle made for it, run on the GPUs by bench_gather.c and checked
- *against
- ** the host transport. Which trials there are is tune.c's. */
+** against the host transport. Which trials there are is tune.c's. */
 #include "tune_run.h"
 
 #include "bench_gather.h"

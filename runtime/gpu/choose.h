@@ -16,8 +16,7 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]);
 void mxg_choose_sizes(mxg_exec_view *view);
 
 /* Whether hints are about these GPUs, the ones of this process's ranks; `all`: those are all ranks of the plan. False
-*with
-** "" when there are no hints, else with what is not so. */
+** with "" when there are no hints, else with what is not so. */
 bool mxg_hints_fit(const mxg_hints *hints, const mxg_gpu_info *gpus, unsigned count, bool all, char why[MXG_WHY_ROOM]);
 
 #endif

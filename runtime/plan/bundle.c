@@ -2,13 +2,12 @@
 **
 ** A file is: a head (magic, format version, number of sections, bytes of the file), a table of sections, the sections
 ** in the order of `kinds`, each at the next multiple of 16 with zeros between, and a SHA-256 of all before it (see
-** hash_image: of three stretches, so that the digest needs no second pass).
-** Tables are the structs of plan.h as a little-endian machine has them in memory; a section's item size must be the
-** reader's. What a plan means is plan_check.c's; files of other formats are not read here.
+** hash_image: of three stretches, so that the digest needs no second pass). Tables are the structs of plan.h as a
+** little-endian machine has them in memory; a section's item size must be the reader's. What a plan means is
+** plan_check.c's; files of other formats are not read here.
 **
 ** The digest is over the plan, the sources' digest, the maker and the hints, not over the cubins: they follow from
-*those, and
-** ranks whose bundles were made for other architectures must agree. */
+** those, and ranks whose bundles were made for other architectures must agree. */
 #include "bundle.h"
 
 #include "error.h"

@@ -45,8 +45,7 @@ typedef struct mxg_bundle_parts {
 mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_error *err);
 
 /* From an open file that has `count` bytes of a bundle at its place. `known`: this very library made it and keeps it
- *where
- ** nobody else writes, so that a right SHA-256 is enough: the plan is not checked once more. */
+** where nobody else writes, so that a right SHA-256 is enough: the plan is not checked once more. */
 mxg_status mxg_bundle_read_file(mxg_bundle **out, int file, uint64_t count, bool known, mxg_error *err);
 /* Makes the hash at the end of an image right, whatever else it has; for tests. */
 void mxg_bundle_seal(unsigned char *image, size_t count);

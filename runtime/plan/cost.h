@@ -1,6 +1,6 @@
 /* cost.h -- what a schedule is expected to take: plain arithmetic over a plan and a table of rates. The one model
- *behind
- ** MXG_AUTO, `mxgen plan --predict`, `mxgen bench` and `mxgen tune`. Seconds and bytes a second; no GPU is asked. */
+** behind MXG_AUTO, `mxgen plan --predict`, `mxgen bench` and `mxgen tune`. Seconds and bytes a second; no GPU is
+** asked. */
 #ifndef MXG_COST_H
 #define MXG_COST_H
 
@@ -8,7 +8,7 @@
 
 /* Of one GPU while all GPUs of the plan do the same. */
 typedef struct mxg_rates {
-  double copy_pull;    /* bytes that copy engines receive */
+  double copy_pull;    /* bytes that copy engines receive, of one large copy */
   double kernel_pull;  /* bytes that kernels read from a peer */
   double nccl_pull;    /* bytes that a collective delivers, of a large bucket */
   double memory;       /* bytes that conversions read and write */
@@ -16,6 +16,7 @@ typedef struct mxg_rates {
   double bucket_start; /* of the kernels of one bucket */
   double copy_start;   /* of copies: the first chunk's way and the last one's conversion */
   double nccl_start;   /* of one collective */
+  double copy_share;   /* what is left of copy_pull where a schedule copies, chunk by chunk */
 } mxg_rates;
 
 /* Measured on two H200 of one host (18 NVLinks between them, CUDA 13.0, NCCL 2.28; medians). Other machines have other

@@ -205,8 +205,7 @@ static void every_flip_and_every_length_is_refused(void **state) {
 static void rehash(unsigned char *bytes, size_t count) { mxg_bundle_seal(bytes, count); }
 
 /* The same with the hash made right again: now the sections and the plan are what refuses, or it is harmless.
- *Sanitizers
- ** watch what is read meanwhile. */
+** Sanitizers watch what is read meanwhile. */
 static void flips_under_a_right_hash_are_harmless(void **state) {
   (void)state;
   unsigned refused = 0, passed = 0;

@@ -1,6 +1,6 @@
 /* The kernel cache (whole bundles: test_cache_bundle.c) against everything that can happen to its folder: damage,
- *things that are no files, other owners,
- ** full and read-only disks, writers that die, eight processes at once. Never an abort, never a wrong kernel. */
+** things that are no files, other owners, full and read-only disks, writers that die, eight processes at once. Never
+** an abort, never a wrong kernel. */
 #define _GNU_SOURCE /* mount namespaces for a full disk, realpath */
 #include <setjmp.h>
 #include <stdarg.h>

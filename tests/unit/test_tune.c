@@ -33,10 +33,11 @@ static void costs_are_what_the_rates_say(void **state) {
                            .start = 1e-6,
                            .bucket_start = 2e-6,
                            .copy_start = 10e-6,
-                           .nccl_start = 20e-6};
+                           .nccl_start = 20e-6,
+                           .copy_share = .5};
   const mxg_load pulls = {1000000000, 2000000000, 3}, local = {0, 2000000000, 3};
   assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
-  assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.01 + 11e-6, 1e-9);
+  assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.02 + 11e-6, 1e-9);
   assert_near(mxg_cost(&rates, MXG_DIRECT, &pulls), 0.02 + 7e-6, 1e-9);
   assert_near(mxg_cost(&rates, MXG_NCCL, &pulls), 0.025 + 60e-6 + 0.002 / 3 + 1e-6, 1e-9);
   assert_near(mxg_cost_floor(&rates, &local), 0.002, 1e-9);
