@@ -33,8 +33,8 @@ typedef enum mxg_status {
 } mxg_status;
 
 /* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated and
- *cut
- ** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+*cut
+** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -122,8 +122,7 @@ typedef struct mxg_exec_options {
   unsigned threads; /* host: worker threads in all; 0: one a core */
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
-  bool
-      wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
+  bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
   const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
   unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: as tuned, or the library's choice */
@@ -141,18 +140,17 @@ typedef struct mxg_exec mxg_exec;
 mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err);
 
 /* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes must
- *be
- ** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
- *the
- ** last wait. A source that only ranks of other processes read need not be bound here. */
+*be
+** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
+*the
+** last wait. A source that only ranks of other processes read need not be bound here. */
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
 
 /* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
- *nothing
- ** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written
- *exactly
- ** once (the host transport proves it with a mask); after an error target contents are undefined. */
+*nothing
+** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
+** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
 /* Checks what is bound and makes all that later starts need: after it, until something is bound again, they allocate
@@ -201,8 +199,7 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
-/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
-*chose.
+/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
 ** Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
