@@ -508,6 +508,17 @@ static void a_damaged_cache_never_changes_a_bundle(void **state) {
   assert_int_equal(generate_anew(&counts, again, &err), MXG_OK);
   assert_int_equal(counts.cached, all);
   assert_string_equal(digest, again);
+  /* an image without NVRTC that ships the cache: the bundle is taken whole */
+  char *told = getenv("MXGEN_NVRTC") ? strdup(getenv("MXGEN_NVRTC")) : NULL;
+  setenv("MXGEN_NVRTC", "/nowhere", 1);
+  setenv("MXGEN_JIT", "off", 1);
+  assert_int_equal(generate(&counts, again, &err), MXG_OK);
+  assert_int_equal(counts.cached, all);
+  assert_string_equal(digest, again);
+  unsetenv("MXGEN_NVRTC");
+  unsetenv("MXGEN_JIT");
+  if (told) setenv("MXGEN_NVRTC", told, 1);
+  free(told);
   assert_int_equal(mxg_cache_list(&items, &count, &err), MXG_OK);
   assert_int_equal(count, all + 2); /* the kernels, which NVRTC, and the bundle */
   for (size_t i = 0; i < count; i++) {

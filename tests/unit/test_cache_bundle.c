@@ -414,6 +414,55 @@ static void a_cache_never_changes_a_bundle(void **state) {
   unsetenv("MXGEN_CACHE");
 }
 
+static mxg_memory_fn real_memory;
+static long countdown;
+
+static void *failing_memory(void *old, size_t bytes) {
+  if (bytes && countdown-- <= 0) return NULL;
+  return real_memory(old, bytes);
+}
+
+/* Out of memory at any point, with the bundle in the cache and without: the right bundle, or an error that says so. */
+static void every_failed_allocation_is_harmless(void **state) {
+  (void)state;
+  char recipe[512], want[65];
+  static const char *const none[] = {NULL};
+  snprintf(recipe, sizeof recipe, "%s/r.lua", test_folder);
+  file_save(recipe, recipe_text, sizeof recipe_text - 1);
+  file_save(in_folder("rows.lua"), "return 128\n", 11);
+  snprintf(want, sizeof want, "%s", generate(recipe, NULL));
+  real_memory = mxg_memory_hook;
+  for (int warm = 0; warm < 2; warm++) {
+    unsigned failures = 0, survived = 0; /* a look-up that finds no memory is a miss, and all stages may still do */
+    for (long n = 0; n < 20000; n += 1 + n / 8) {
+      mxg_cache_removed gone;
+      mxg_options options = MXG_OPTIONS_INIT;
+      mxg_bundle *bundle = NULL;
+      mxg_error err = {0};
+      options.archs = none;
+      if (!warm) assert_int_equal(mxg_cache_trim(&gone, 0, NULL), MXG_OK);
+      if (warm) generate(recipe, NULL);
+      countdown = n;
+      mxg_memory_hook = failing_memory;
+      mxg_status status = mxg_generate(&bundle, recipe, &options, &err);
+      bool done = countdown > 0;
+      mxg_memory_hook = real_memory;
+      if (status == MXG_OK) {
+        assert_string_equal(mxg_bundle_digest(bundle), want);
+        survived++;
+      } else {
+        assert_int_equal(status, MXG_ERR_NOMEM);
+        assert_null(bundle);
+        failures++;
+      }
+      mxg_bundle_free(bundle);
+      assert_string_equal(generate(recipe, NULL), want); /* whatever was kept meanwhile is right */
+      if (done) break;
+    }
+    assert_true(failures > 3 && survived > 0);
+  }
+}
+
 int main(void) {
   fixture *f = sample_whole();
   static const unsigned char sources[32] = {1};
@@ -431,6 +480,7 @@ int main(void) {
       CASE(killed_writers_leave_no_wrong_entry),
       CASE(everything_that_matters_is_in_the_key),
       CASE(a_cache_never_changes_a_bundle),
+      CASE(every_failed_allocation_is_harmless),
   };
   int failed = cmocka_run_group_tests_name("cache_bundle", tests, NULL, NULL);
   mxg_bundle_free(sample);
