@@ -2,6 +2,7 @@
 #include "plan_build.h"
 #include "planner.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { large_bytes = 1 << 20 };
@@ -10,6 +11,15 @@ void *mxg_table_push(mxg_planner *planner, mxg_table *table, size_t size) {
   void *item = table->count < UINT32_MAX ? mxg_vector_push(&table->items, &table->count, &table->capacity, size) : NULL;
   if (!item) mxg_fail_nomem(planner->err);
   return item;
+}
+
+void mxg_planner_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *)) {
+  const char *at = items;
+  for (size_t i = 1; i < count; i++, at += size) {
+    if (compare(at, at + size) <= 0) continue;
+    qsort(items, count, size, compare);
+    return;
+  }
 }
 
 uint32_t mxg_planner_string(mxg_planner *planner, const char *text) {

@@ -184,7 +184,7 @@ static mxg_status intersect_rows(maker *make, const mxg_shard *src, const mxg_sh
     if (!sorted) return mxg_fail_nomem(make->planner->err);
   }
   if (src->run_count) memcpy(sorted, src->runs, src->run_count * sizeof *sorted);
-  qsort(sorted, src->run_count, sizeof *sorted, by_row);
+  mxg_planner_sort(sorted, src->run_count, sizeof *sorted, by_row);
   mxg_status status = MXG_OK;
   for (uint32_t d = 0; d < dst->run_count && status == MXG_OK; d++) {
     const mxg_run *want = &dst->runs[d];
@@ -493,7 +493,7 @@ static mxg_status settle_tensor(maker *make, uint32_t rank) {
     const mxg_piece_note *from_notes = make->raw_notes.items;
     for (size_t i = 0; i < count; i++)
       keys[i] = (raw_key){from[i].dst, from[i].dst_matrix, (from_notes[i].peer + ranks - rank) % ranks, (uint32_t)i};
-    qsort(keys, count, sizeof *keys, by_target);
+    mxg_planner_sort(keys, count, sizeof *keys, by_target);
     for (size_t i = 0; i < count; i++) {
       raw[i] = from[keys[i].order];
       notes[i] = from_notes[keys[i].order];

@@ -124,7 +124,7 @@ static mxg_status sort_pieces(builder *build) {
     /* Buckets stand in order already. */
     for (uint32_t i = 0, next; i < build->count; i = next) {
       for (next = i + 1; next < build->count && pieces[next].bucket == pieces[i].bucket;) next++;
-      qsort(keys + i, next - i, sizeof *keys, by_step);
+      mxg_planner_sort(keys + i, next - i, sizeof *keys, by_step);
     }
     for (uint32_t i = 0; i < build->count; i++) {
       sorted[i] = pieces[keys[i].index];
@@ -236,7 +236,7 @@ static mxg_status push_gathers(builder *build, uint32_t b) {
     *fresh = (gather){step, turn_of(build, step.peer)};
   }
   const gather *sorted = gathers->items;
-  if (gathers->count > 1) qsort(gathers->items, gathers->count, sizeof *sorted, by_turn);
+  mxg_planner_sort(gathers->items, gathers->count, sizeof *sorted, by_turn);
   for (size_t i = 0; i < gathers->count; i++) {
     MXG_TRY(push_step(build, sorted[i].step));
     build->planner->plan->ranks[build->rank].received_bytes += sorted[i].step.bytes;
@@ -359,7 +359,7 @@ static mxg_status sort_fills(mxg_planner *planner) {
       fills[i].bucket = b == MXG_NONE ? 0 : b;
       keys[i] = (fill_key){arrays[fills[i].array].rank, fills[i].bucket, (uint32_t)i};
     }
-    qsort(keys, count, sizeof *keys, by_bucket);
+    mxg_planner_sort(keys, count, sizeof *keys, by_bucket);
     for (size_t i = 0; i < count; i++) sorted[i] = fills[keys[i].order];
     memcpy(fills, sorted, count * sizeof *sorted);
   }

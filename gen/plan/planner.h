@@ -52,7 +52,9 @@ typedef struct mxg_planner {
 } mxg_planner;
 
 void *mxg_table_push(mxg_planner *planner, mxg_table *table,
-                     size_t size);                                   /* NULL: no memory, and planner->err says so */
+                     size_t size); /* NULL: no memory, and planner->err says so */
+/* qsort, but nothing is moved where the order is right already, as it mostly is. */
+void mxg_planner_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
 uint32_t mxg_planner_string(mxg_planner *planner, const char *text); /* offset; MXG_NONE: no memory */
 uint32_t mxg_planner_encoding(mxg_planner *planner, const mxg_encoding *encoding);
 
