@@ -17,6 +17,7 @@ numpy arrays with the host transport."""
 import ctypes
 import os
 import sys
+import warnings
 from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 
 ALL_GROUPS = 0xFFFFFFFF
@@ -59,6 +60,7 @@ class _TensorInfo(ctypes.Structure):
 _Progress = ctypes.CFUNCTYPE(None, c_void_p, c_uint64, c_uint64)
 _Record = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 _GenerateProgress = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_uint, c_uint)
+_Warn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 
 
 class _ExecOptions(ctypes.Structure):
@@ -75,7 +77,7 @@ class _KernelCounts(ctypes.Structure):
 class _Options(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("archs", POINTER(c_char_p)), ("sets", POINTER(c_char_p)), ("out_dir", c_char_p),
                 ("threads", c_uint), ("progress", _GenerateProgress), ("user", c_void_p), ("embed", c_char_p),
-                ("no_cache", c_bool), ("counts", POINTER(_KernelCounts))]
+                ("no_cache", c_bool), ("counts", POINTER(_KernelCounts)), ("warn", _Warn), ("no_tune", c_bool)]
 
 
 STRUCTS = {"mxg_error": _Error, "mxg_tensor_info": _TensorInfo, "mxg_exec_options": _ExecOptions,
@@ -248,17 +250,22 @@ def _texts(items):
     return (c_char_p * (len(items) + 1))(*[item.encode() for item in items], None)
 
 
-def generate(recipe, sets=None, archs=None, threads=0, cache=True):
+def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
     """Recipe to bundle. `sets`: {"layers": 2}, values of mx.param; `archs`: of the GPUs at hand where None; []: no kernels,
-    which the host transport does not need."""
+    which the host transport does not need. `tune`: take what `mxgen tune` left beside the recipe; a file that does not fit
+    is a warning."""
     options, counts, handle, error = _Options(), _KernelCounts(), c_void_p(), _Error()
     options.size = ctypes.sizeof(options)
     options.archs = _texts(device_archs() if archs is None else archs)
     options.sets = _texts([f"{key}={str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in (sets or {}).items()])
     options.threads, options.no_cache, options.counts = threads, not cache, ctypes.pointer(counts)
+    said = []
+    options.warn, options.no_tune = _Warn(lambda _, text: said.append(text.decode(errors="replace"))), not tune
     library = _library("libmxgen.so.0", _GENERATE)
     _check(library.mxg_generate(byref(handle), os.fsencode(recipe), byref(options), byref(error)), error)
+    for text in said:
+        warnings.warn(text, stacklevel=2)
     return Bundle(handle, counts)
 
 

@@ -4,8 +4,11 @@ with the host transport, by group, and numpy's own arithmetic agrees; wrong call
 
     test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch"""
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 
 try:
     import numpy
@@ -222,7 +225,23 @@ def errors_are_exceptions():
     executor.close()
 
 
+def tuning_that_does_not_fit_is_a_warning():
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = shutil.copy(RECIPE, os.path.join(folder, "r.lua"))
+        shutil.copy(os.path.join(FOLDER, "dense.lua"), folder)
+        plain = mxgen.generate(recipe, sets={"layers": 1}, archs=[]).digest
+        with open(os.path.join(folder, "r.tune"), "w") as file:
+            file.write("mxgen tune 2\n")
+        for tune in (True, False):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                check(mxgen.generate(recipe, sets={"layers": 1}, archs=[], tune=tune).digest == plain, "another bundle")
+            texts = [str(one.message) for one in said]
+            check(len(texts) == tune and all("too new" in text for text in texts), f"warnings with tune={tune}: {texts}")
+
+
 structs_are_the_headers()
+tuning_that_does_not_fit_is_a_warning()
 moves_are_right()
 errors_are_exceptions()
 sys.exit(1 if failures else 0)
