@@ -12,7 +12,7 @@ static uint32_t detail_of(const mxg_args *args) {
 /* ---- what it is expected to take ---- */
 
 static const mxg_column columns[] = {{"rank", "rank", true},
-                                     {"bucket", "bucket", true},
+                                     {"group", "group", false},
                                      {"received", "received_bytes", true},
                                      {"converted", "converted_bytes", true},
                                      {"floor us", "floor_us", true},
@@ -21,13 +21,10 @@ static const mxg_column columns[] = {{"rank", "rank", true},
                                      {"nccl us", "nccl_us", true},
                                      {NULL, NULL, false}};
 
-static void add_load(mxg_grid *grid, const mxg_rates *rates, uint32_t rank, uint32_t bucket, const mxg_load *load) {
+static void add_load(mxg_grid *grid, const mxg_rates *rates, uint32_t rank, const char *group, const mxg_load *load) {
   static const mxg_transport transports[] = {MXG_COPY, MXG_DIRECT, MXG_NCCL};
   mxg_grid_count(grid, rank);
-  if (bucket == MXG_NONE)
-    mxg_grid_puts(grid, "all");
-  else
-    mxg_grid_count(grid, bucket);
+  mxg_grid_puts(grid, group);
   mxg_grid_count(grid, load->received);
   mxg_grid_count(grid, load->converted);
   mxg_grid_format(grid, "%.1f", mxg_cost_floor(rates, load) * 1e6);
@@ -42,11 +39,11 @@ static void print_loads(const mxg_generation *g, const mxg_args *args, mxg_text 
   for (uint32_t rank = 0; rank < g->plan->rank_count; rank++) {
     if (args->has_rank && rank != args->rank) continue;
     mxg_load load = mxg_load_of_rank(g->plan, rank);
-    add_load(&grid, rates, rank, MXG_NONE, &load);
-    uint32_t buckets = args->has_rank || args->full ? mxg_bucket_count(g->plan, rank) : 0;
-    for (uint32_t b = 0; b < buckets; b++) {
-      load = mxg_load_of_bucket(g->plan, rank, b);
-      add_load(&grid, rates, rank, b, &load);
+    add_load(&grid, rates, rank, "all", &load);
+    uint32_t groups = args->has_rank || args->full ? g->plan->group_count : 0;
+    for (uint32_t i = 0; i < groups; i++) {
+      load = mxg_load_of_group(g->plan, rank, i);
+      if (load.converted) add_load(&grid, rates, rank, g->plan->strings + g->plan->groups[i].name, &load);
     }
   }
   if (args->json)
@@ -80,8 +77,7 @@ static void print_rates(const mxg_generation *g, mxg_text *text) {
   mxg_text_format(
       text,
       "\nrates of %s, GB/s while all GPUs receive: copy engines %.1f, kernels %.1f, NCCL %.1f; memory %.0f\n"
-      "floor: no transport is faster. A bucket by itself starts by itself, so that buckets add up to more "
-      "than all.\n",
+      "floor: no transport is faster. A group by itself starts by itself, so that groups add up to more than all.\n",
       g->tuned.rates_name, r->copy_pull * 1e-9, r->kernel_pull * 1e-9, r->nccl_pull * 1e-9, r->memory * 1e-9);
 }
 
@@ -133,9 +129,9 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 static const mxg_option options[] = {
     {"full", 0, MXG_OPTION_FLAG, offsetof(mxg_args, full), 0, NULL, "every piece and step, not totals a rank"},
     {"rank", 0, MXG_OPTION_COUNT, offsetof(mxg_args, rank), offsetof(mxg_args, has_rank), "N",
-     "the pieces and steps of this rank; with --predict: its buckets"},
+     "the pieces and steps of this rank; with --predict: its groups"},
     {"predict", 0, MXG_OPTION_FLAG, offsetof(mxg_args, predict), 0, NULL,
-     "what each rank is expected to take, by transport; with --full: each bucket too"},
+     "what each rank is expected to take, by transport; with --full: each group too"},
     MXG_OPTION_SETS,
     MXG_OPTION_NO_TUNE,
     MXG_OPTION_JSON("print JSON"),

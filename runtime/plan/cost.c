@@ -38,42 +38,25 @@ const mxg_rates *mxg_rates_of(const char *gpu, const char **name) {
 
 static double longer(double a, double b) { return a > b ? a : b; }
 
-static void add_step(mxg_load *load, const mxg_step *step) {
-  if (step->kind == MXG_STEP_GATHER) load->received += step->bytes;
-  if (step->kind == MXG_STEP_CONVERT) load->converted += step->bytes;
-}
-
-mxg_load mxg_load_of_rank(const mxg_plan *plan, uint32_t rank) {
+/* The conversions of one bucket are together. `group` MXG_NONE: of all. */
+static mxg_load load_of(const mxg_plan *plan, uint32_t rank, uint32_t group) {
   const mxg_rank *r = &plan->ranks[rank];
   mxg_load sum = {0};
-  uint32_t last = MXG_NONE; /* bucket: the conversions of one are together */
+  uint32_t last = MXG_NONE; /* bucket */
   for (uint32_t s = r->first_step; s < r->first_step + r->steps; s++) {
     const mxg_step *step = &plan->steps[s];
-    add_step(&sum, step);
-    if (step->kind != MXG_STEP_CONVERT || step->bucket == last) continue;
-    sum.buckets++;
+    if (group != MXG_NONE && step->group != group) continue;
+    if (step->kind == MXG_STEP_GATHER) sum.received += step->bytes;
+    if (step->kind != MXG_STEP_CONVERT) continue;
+    sum.converted += step->bytes;
+    sum.buckets += step->bucket != last;
     last = step->bucket;
   }
   return sum;
 }
 
-mxg_load mxg_load_of_bucket(const mxg_plan *plan, uint32_t rank, uint32_t bucket) {
-  const mxg_rank *r = &plan->ranks[rank];
-  mxg_load sum = {0};
-  for (uint32_t s = r->first_step; s < r->first_step + r->steps; s++) {
-    if (plan->steps[s].bucket == bucket && plan->steps[s].kind != MXG_STEP_RELEASE) add_step(&sum, &plan->steps[s]);
-  }
-  sum.buckets = sum.converted > 0;
-  return sum;
-}
-
-uint32_t mxg_bucket_count(const mxg_plan *plan, uint32_t rank) {
-  const mxg_rank *r = &plan->ranks[rank];
-  uint32_t count = 0;
-  for (uint32_t s = r->first_step; s < r->first_step + r->steps; s++)
-    if (plan->steps[s].bucket >= count) count = plan->steps[s].bucket + 1;
-  return count;
-}
+mxg_load mxg_load_of_rank(const mxg_plan *plan, uint32_t rank) { return load_of(plan, rank, MXG_NONE); }
+mxg_load mxg_load_of_group(const mxg_plan *plan, uint32_t rank, uint32_t group) { return load_of(plan, rank, group); }
 
 double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
   return longer((double)load->received / rates->copy_pull, (double)load->converted / rates->memory);

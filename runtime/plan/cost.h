@@ -31,11 +31,9 @@ typedef struct mxg_load {
   uint32_t buckets;             /* that have conversions */
 } mxg_load;
 
-/* What a rank does, in all or in one bucket. */
+/* What a rank does, in all or in one group. */
 mxg_load mxg_load_of_rank(const mxg_plan *plan, uint32_t rank);
-mxg_load mxg_load_of_bucket(const mxg_plan *plan, uint32_t rank, uint32_t bucket);
-/* The number of a rank's buckets: one more than the highest that a step has. */
-uint32_t mxg_bucket_count(const mxg_plan *plan, uint32_t rank);
+mxg_load mxg_load_of_group(const mxg_plan *plan, uint32_t rank, uint32_t group);
 
 /* No transport is faster: the received bytes at the copy engines' rate, or all bytes at the memory's. */
 double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load);

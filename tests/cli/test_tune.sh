@@ -6,20 +6,20 @@ recipe=recipes/llama3_8b_tp2.lua
 expect 0 plan $recipe --set layers=2 --predict && prints "copy us" && prints "rates of two H200" && prints "transport  "
 [ "$(grep -cE '^ +[01] +all ' "$work/out")" = 2 ] || fail "not one line a rank: $(cat "$work/out")"
 expect 0 plan $recipe --set layers=2 --predict --rank 1
-grep -qE '^ +1 +0 ' "$work/out" || fail "no bucket of rank 1"
+grep -qE '^ +1 +bucket 0 ' "$work/out" || fail "no group of rank 1"
 grep -qE '^ +0 ' "$work/out" && fail "another rank"
 expect 0 plan $recipe --set layers=2 --predict --full --json && parses "plan --predict --json"
 python3 - "$work/out" <<'PY' || fail "plan --predict --json"
 import json, sys
 plan = json.load(open(sys.argv[1]))
 rates, rows = plan["rates"], plan["expected"]
-ranks = [r for r in rows if r["bucket"] == "all"]
+ranks = [r for r in rows if r["group"] == "all"]
 assert len(ranks) == 2
 for rank in ranks:
-    buckets = [r for r in rows if r["rank"] == rank["rank"] and r is not rank]
-    assert buckets
+    groups = [r for r in rows if r["rank"] == rank["rank"] and r is not rank]
+    assert groups
     for key in ("received_bytes", "converted_bytes"):
-        assert sum(int(b[key]) for b in buckets) == int(rank[key])
+        assert sum(int(b[key]) for b in groups) == int(rank[key])
     floor = max(int(rank["received_bytes"]) / rates["copy_pull_gb_s"], int(rank["converted_bytes"]) / rates["memory_gb_s"]) * 1e-3
     assert abs(float(rank["floor_us"]) - floor) < 0.2, (rank, floor)
     assert all(float(rank["floor_us"]) <= float(rank[t + "_us"]) for t in ("copy", "direct", "nccl"))

@@ -45,8 +45,8 @@ static void costs_are_what_the_rates_say(void **state) {
   assert_near(mxg_cost(&rates, MXG_NCCL, &local), 0.002 + 1e-6, 1e-9);
 }
 
-/* Buckets of a rank add up to the rank, and the plan takes what its slowest rank does. */
-static void buckets_add_up(void **state) {
+/* Groups of a rank add up to the rank, and the plan takes what its slowest rank does. */
+static void groups_add_up(void **state) {
   (void)state;
   static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
   mxg_options options = MXG_OPTIONS_INIT;
@@ -59,8 +59,8 @@ static void buckets_add_up(void **state) {
   double slowest = 0;
   for (uint32_t rank = 0; rank < g.plan->rank_count; rank++) {
     mxg_load all = mxg_load_of_rank(g.plan, rank), sum = {0};
-    for (uint32_t b = 0; b < mxg_bucket_count(g.plan, rank); b++) {
-      mxg_load one = mxg_load_of_bucket(g.plan, rank, b);
+    for (uint32_t i = 0; i < g.plan->group_count; i++) {
+      mxg_load one = mxg_load_of_group(g.plan, rank, i);
       sum.received += one.received;
       sum.converted += one.converted;
       sum.buckets += one.buckets;
@@ -559,7 +559,7 @@ int main(void) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, make_recipe, remove_recipe)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(costs_are_what_the_rates_say),
-      cmocka_unit_test(buckets_add_up),
+      cmocka_unit_test(groups_add_up),
       cmocka_unit_test(the_fastest_wins),
       cmocka_unit_test(what_cannot_matter_is_not_tried),
       cmocka_unit_test(a_search_fails_as_a_whole),
