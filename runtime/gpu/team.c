@@ -100,7 +100,7 @@ void mxg_team_close(void *state) {
     mxg_free(r->functions);
     mxg_free(r->slots);
   }
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   mxg_free(team->ranks);
   mxg_free(team->places);
   mxg_free(team->kept);
@@ -179,7 +179,7 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
   team->stages = stages;
   void *current = mxg_gpu_current();
   mxg_status status = open_team(team, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   if (status == MXG_OK)
     *state = team;
   else
@@ -208,8 +208,7 @@ static mxg_status check_memory(const mxg_gpu_team *team, const mxg_array *a, con
   return MXG_OK;
 }
 
-mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
-  mxg_gpu_team *team = state;
+static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err) {
   const mxg_plan *plan = team->view->plan;
   const mxg_array *a = &plan->arrays[array];
   const mxg_place *place = &team->view->places[array];
@@ -217,6 +216,15 @@ mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
   MXG_TRY(check_memory(team, a, "data", mxg_array_data_bytes(plan, a) ? place->data : 0, data_align, err));
   unsigned scale = plan->encodings[a->encoding].scale;
   return check_memory(team, a, "scales", place->scale, scale == MX_SCALE_E8M0 ? 1 : 4, err);
+}
+
+mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  void *current = mxg_gpu_current();
+  mxg_status status = mxg_gpu_use(team->ranks[0].gpu, err);
+  if (status == MXG_OK) status = bind_array(team, array, err);
+  mxg_gpu_restore(current);
+  return status;
 }
 
 /* ---- slots ---- */

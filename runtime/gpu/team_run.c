@@ -180,7 +180,7 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
 mxg_status mxg_team_prepare(void *state, mxg_error *err) {
   void *current = mxg_gpu_current();
   mxg_status status = mxg_team_make(state, MXG_MADE_ALL, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   return status;
 }
 

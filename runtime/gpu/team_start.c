@@ -111,7 +111,7 @@ static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams
 mxg_status mxg_team_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
   void *current = mxg_gpu_current();
   mxg_status status = start(state, group, streams, captured, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   return status;
 }
 
@@ -134,6 +134,6 @@ mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err) {
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = wait_rank(&team->ranks[i], group, deadline, err);
   if (status != MXG_OK) mxg_team_tell(team);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   return status;
 }

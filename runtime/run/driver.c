@@ -300,6 +300,7 @@ mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err) {
 
 void *mxg_gpu_current(void) {
   cu_context *context = NULL;
+  (void)pthread_once(&once, find_once);
   return known.usable && cu.context_current(&context) == cuda_success ? context : NULL;
 }
 
