@@ -33,8 +33,8 @@ typedef enum mxg_status {
 } mxg_status;
 
 /* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated and
-*cut
-** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+ *cut
+ ** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -83,10 +83,37 @@ uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
 void mxg_bundle_free(mxg_bundle *bundle);
 
+/* ---- job: the processes of one run -------------------------------------------------------------------------------
+ */
+
+/* One process a GPU is usual; a process may also have several of a bundle's ranks. What is exchanged here is small:
+** digests, handles, barriers. `rank` and `world` count processes. Start from MXG_JOB_INIT; new fields go at the end. */
+typedef struct mxg_job_options {
+  size_t size;          /* sizeof(mxg_job_options) of the caller's header */
+  uint32_t rank, world; /* world 0: both from the launcher's RANK and WORLD_SIZE */
+  const char *address;  /* where process 0 is, a name or an IP address; NULL: MASTER_ADDR, or else 127.0.0.1 */
+  unsigned port;       /* process 0 listens here; 0: MXGEN_PORT, or else MASTER_PORT + 1 (the launcher keeps its own) */
+  unsigned timeout_ms; /* for all processes to come; 0: 60 s */
+} mxg_job_options;
+
+#define MXG_JOB_INIT \
+  { sizeof(mxg_job_options), 0, 0, NULL, 0, 0 }
+
+typedef struct mxg_job mxg_job;
+
+/* Collective: returns when all processes are there, or fails on all of them. MXG_ERR_TIMEOUT names who did not come;
+** MXG_ERR_USAGE says what differs, of two processes that do not belong together. Used by one thread at a time. After a
+** process was lost every call that needs it fails with MXG_ERR_TIMEOUT and names it; free the job, and create a new
+** one. Process 0 listens only while processes come; whoever reaches that port and is not of this job is refused. */
+mxg_status mxg_job_create(mxg_job **out, const mxg_job_options *options, mxg_error *err);
+/* After the executors that use it. The other processes see this one as gone. */
+void mxg_job_free(mxg_job *job);
+
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that is
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
+*is
 ** expected to be fastest; host where GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
@@ -99,17 +126,19 @@ typedef struct mxg_exec_options {
   unsigned threads; /* host: worker threads in all; 0: one a core */
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
-  bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
+  bool
+      wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
   const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
   unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: the library's choice */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the library's choice */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
+  mxg_job *job; /* the processes of this run, all of which call create and run; NULL: this one alone. Borrowed */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL, NULL }
 
 typedef struct mxg_exec mxg_exec;
 
@@ -117,17 +146,18 @@ typedef struct mxg_exec mxg_exec;
 mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err);
 
 /* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes must
-*be
-** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
-*the
-** last wait. A source that only ranks of other processes read need not be bound here. */
+ *be
+ ** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
+ *the
+ ** last wait. A source that only ranks of other processes read need not be bound here. */
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
 
 /* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
-*nothing
-** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
-** once (the host transport proves it with a mask); after an error target contents are undefined. */
+ *nothing
+ ** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written
+ *exactly
+ ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
@@ -139,7 +169,8 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
-/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
+/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
+*chose.
 ** Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
