@@ -256,7 +256,7 @@ mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *pla
 }
 
 bool mxg_program_look(mxg_gpu_program *program) {
-  const int most_looks = 200; /* of a millisecond each */
+  const int most_looks = 100; /* of a millisecond each */
   if (program->step_count == 0 || !program->looker) return true;
   if (mxg_gpu_copy((uint64_t)(uintptr_t)program->seen, program->done, program->step_count, program->looker, NULL))
     return false;

@@ -4,6 +4,8 @@
 ** and at the end of a run and nowhere between. */
 #include "team_run.h"
 
+#include "agreement.h"
+#include "clock.h"
 #include "error.h"
 #include "memory.h"
 
@@ -14,12 +16,8 @@
 #include <time.h>
 
 enum { default_timeout_ms = 60000 };
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
+static const double let_go_patience = 0.15;               /* for streams that were let go to end */
 
 /* ---- one thread a rank ---- */
 
@@ -88,37 +86,102 @@ static mxg_status prepare(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   team->build(r);
   const mxg_exec_options *options = &team->view->options;
   MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !options->no_graph, err));
+  r->seen_at = mxg_alloc(r->program.step_count * sizeof *r->seen_at);
+  if (!r->seen_at) return mxg_fail_nomem(err);
   r->device_bytes += r->program.table_bytes;
   return MXG_OK;
 }
 
-static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
-  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
-  const mxg_plan *plan = c->team->view->plan;
-  const mxg_rank *rank = &plan->ranks[r->rank];
+/* Reads the marks, and notes when each was first seen; false: the GPU does not answer. */
+static bool look(mxg_gpu_rank *r) {
   bool answers = mxg_program_look(&r->program);
-  uint32_t at = mxg_program_stands_at(&r->program);
-  if (at == MXG_NONE) at = rank->first_step + (rank->steps ? rank->steps - 1 : 0);
-  const mxg_step *step = &plan->steps[at];
-  unsigned ms = c->team->view->options.timeout_ms;
+  double now = mxg_now() - r->started;
+  for (size_t i = 0; r->program.seen && i < r->program.step_count; i++)
+    if (r->program.seen[i] && r->seen_at[i] <= 0) r->seen_at[i] = now;
+  return answers;
+}
+
+/* Streams that wait for other processes are let go, so that the rank ends and its GPU is free again. */
+static void let_go(const mxg_crew *c, mxg_gpu_rank *r) {
+  const double until = mxg_now() + let_go_patience;
   r->lost = true;
-  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done", r->rank,
-           ms ? ms : default_timeout_ms, at - rank->first_step, rank->steps ? kinds[step->kind] : "none",
-           rank->steps ? step->bucket : 0);
+  while (c->team->share && r->lost && mxg_now() < until) {
+    const struct timespec pause = {0, 1000000};
+    mxg_meet_release(c->team->share);
+    nanosleep(&pause, NULL);
+    r->lost = !mxg_rank_has_ended(r);
+  }
+}
+
+static const char *step_name(const mxg_gpu_rank *r, uint32_t step, char *text, size_t room) {
+  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  if (rank->steps == 0)
+    snprintf(text, room, "it has no steps");
+  else if (step == MXG_NONE)
+    snprintf(text, room, "all its %u steps were done", rank->steps);
+  else
+    snprintf(text, room, "step %u (%s, bucket %u) was not done", step - rank->first_step, kinds[plan->steps[step].kind],
+             plan->steps[step].bucket);
+  return text;
+}
+
+static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  char where[96];
+  bool answers = look(r);
+  uint32_t at = mxg_program_stands_at(&r->program);
+  const mxg_rank *rank = &c->team->view->plan->ranks[r->rank];
+  if (at == MXG_NONE && rank->steps) at = rank->first_step + rank->steps - 1;
+  unsigned ms = c->team->view->options.timeout_ms;
+  let_go(c, r);
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s", r->rank, ms ? ms : default_timeout_ms,
+           step_name(r, at, where, sizeof where));
   mxg_error_note(err, "GPU %d %s", r->ordinal,
                  answers ? "still answers" : "does not answer: the step is a lower bound");
   return MXG_ERR_TIMEOUT;
 }
 
+/* Another process is lost: what this rank waits for may never come. */
+static mxg_status give_up(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  char where[96];
+  (void)look(r);
+  uint32_t at = mxg_program_stands_at(&r->program);
+  let_go(c, r);
+  if (!err) return c->job_error.status;
+  *err = c->job_error;
+  mxg_error_note(err, "rank %u: %s", r->rank, step_name(r, at, where, sizeof where));
+  return err->status;
+}
+
+/* One of the threads looks for all. */
+static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
+  const mxg_agreement *a = c->team->view->agreement;
+  if (!a) return false;
+  if (r == c->team->ranks && !atomic_load(&c->broken) && mxg_job_look(a->job, &c->job_error) != MXG_OK)
+    atomic_store(&c->broken, true);
+  return atomic_load(&c->broken);
+}
+
 /* Until the program has ended or the deadline has passed: first at every chance, later with pauses. */
-static mxg_status wait_for(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
-  const double begin = seconds_now();
+static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  const double begin = mxg_now();
+  double next_job = begin + job_pause, next_look = begin + look_pause;
+  bool answers = true;
   for (;;) {
     bool done = false;
     MXG_TRY(mxg_stream_done(&done, r->program.streams[0], err));
     if (done) return MXG_OK;
-    double now = seconds_now();
-    if (now > c->deadline) return time_out(c, r, err);
+    double now = mxg_now();
+    if (now > c->team->view->deadline) return time_out(c, r, err);
+    if (now > next_job) {
+      if (job_is_broken(c, r)) return give_up(c, r, err);
+      next_job = now + job_pause;
+    }
+    if (now > next_look && answers) { /* for the flight recorder */
+      answers = look(r);
+      next_look = mxg_now() + look_pause;
+    }
     if (now - begin < 1e-3) {
       sched_yield();
     } else {
@@ -137,17 +200,18 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
   mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
-  r->started = seconds_now();
+  r->started = mxg_now();
+  memset(r->seen_at, 0, r->program.step_count * sizeof *r->seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
     if (c->begin) { /* also after a failure: the others wait for this one */
       mxg_status began = c->begin(c, r, i, status == MXG_OK ? err : NULL);
       if (status == MXG_OK) status = began;
     }
     if (status != MXG_OK) continue;
-    double begin = seconds_now();
+    double begin = mxg_now();
     status = c->traces ? mxg_program_start_timed(&r->program, plan, r->functions, r->times, err)
                        : mxg_program_start(&r->program, plan, r->functions, err);
-    starts[i] = seconds_now() - begin;
+    starts[i] = mxg_now() - begin;
     if (status == MXG_OK && c->begin) status = mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err);
   }
   if (starts) {
@@ -156,34 +220,42 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   }
   mxg_free(starts);
   if (status == MXG_OK) status = wait_for(c, r, err);
-  r->ended = seconds_now();
+  r->ended = mxg_now();
   return status;
 }
 
 /* ---- the flight recorder ---- */
 
-static void tell(const mxg_gpu_team *team) {
+static void tell_rank(const mxg_gpu_team *team, const mxg_gpu_rank *r) {
   const mxg_exec_options *options = &team->view->options;
   const mxg_plan *plan = team->view->plan;
-  if (!options->record) return;
-  for (uint32_t i = 0; i < team->count; i++) {
-    const mxg_gpu_rank *r = &team->ranks[i];
-    char line[640];
-    size_t done = 0;
-    while (r->program.seen && done < r->program.step_count && r->program.seen[done]) done++;
-    snprintf(line, sizeof line,
-             "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s", r->rank,
-             r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after", (r->ended - r->started) * 1e6,
-             done, r->program.step_count, r->error.status == MXG_OK ? "ended" : r->error.text);
+  char line[640];
+  size_t done = 0, count = r->program.step_count;
+  while (r->program.seen && done < count && r->program.seen[done]) done++;
+  if (!r->lost && r->error.status == MXG_OK) done = count; /* the marks of a run that ended are not read */
+  snprintf(line, sizeof line, "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s",
+           r->rank, r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after",
+           (r->ended - r->started) * 1e6, done, count, r->error.status == MXG_OK ? "ended" : r->error.text);
+  options->record(options->user, line);
+  for (size_t k = done > 4 ? done - 4 : 0; k < count && k < done + 4; k++) {
+    const mxg_step *step = &plan->steps[r->program.steps[k]];
+    int used = snprintf(line, sizeof line,
+                        "  step %u, bucket %u, slot %u: ", r->program.steps[k] - plan->ranks[r->rank].first_step,
+                        step->bucket, step->slot);
+    if (k >= done)
+      snprintf(line + used, sizeof line - (size_t)used, "not done");
+    else if (r->seen_at && r->seen_at[k] > 0)
+      snprintf(line + used, sizeof line - (size_t)used, "seen done at %.0f us", r->seen_at[k] * 1e6);
+    else
+      snprintf(line + used, sizeof line - (size_t)used, "done");
     options->record(options->user, line);
-    for (size_t k = done > 4 ? done - 4 : 0; k < r->program.step_count && k < done + 4; k++) {
-      const mxg_step *step = &plan->steps[r->program.steps[k]];
-      snprintf(line, sizeof line, "  step %u, bucket %u, slot %u: %s",
-               r->program.steps[k] - plan->ranks[r->rank].first_step, step->bucket, step->slot,
-               k < done ? "done" : "not done");
-      options->record(options->user, line);
-    }
   }
+}
+
+void mxg_team_tell(const void *state) {
+  const mxg_gpu_team *team = state;
+  if (!team->view->options.record) return;
+  for (uint32_t i = 0; i < team->count; i++) tell_rank(team, &team->ranks[i]);
 }
 
 /* ---- run ---- */
@@ -203,16 +275,23 @@ mxg_status mxg_crew_ready(mxg_crew *c, mxg_error *err) {
   if (team->ready && memcmp(team->kept, view->kept, count * sizeof *team->kept) == 0) return MXG_OK;
   memcpy(team->places, view->places, count * sizeof *team->places);
   memcpy(team->kept, view->kept, count * sizeof *team->kept);
+  for (size_t i = 0; team->remote && i < count; i++)
+    if (view->agreement->wanted[i]) team->places[i] = team->remote[i];
   MXG_TRY(all_ranks(c, prepare, err));
   team->ready = true;
   return MXG_OK;
 }
 
 mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
-  unsigned ms = c->team->view->options.timeout_ms;
-  c->deadline = seconds_now() + (ms ? ms : default_timeout_ms) * 1e-3;
-  mxg_status status = all_ranks(c, run_rank, err);
-  if (status != MXG_OK) tell(c->team);
+  const mxg_gpu_team *team = c->team;
+  mxg_error own = {0};
+  atomic_init(&c->broken, false);
+  mxg_status status = all_ranks(c, run_rank, &own);
+  if (status == MXG_OK) return MXG_OK;
+  mxg_team_tell(team);
+  /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */
+  if (c->begin && team->share) mxg_job_abort(team->view->agreement->job, &own);
+  if (err) *err = own;
   return status;
 }
 

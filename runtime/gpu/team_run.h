@@ -5,6 +5,7 @@
 #include "transport_gpu.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* The ranks of a team at work, each on a thread of its own. */
 typedef struct mxg_crew mxg_crew;
@@ -14,8 +15,9 @@ struct mxg_crew {
   bool traces;
   /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
   mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
-  double deadline;
   pthread_barrier_t all_here;
+  atomic_bool broken;  /* another process is lost or gave up: job_error says which */
+  mxg_error job_error; /* written before `broken` */
 };
 
 /* Programs for what is bound now. */

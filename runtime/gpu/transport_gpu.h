@@ -1,10 +1,11 @@
-/* transport_gpu.h -- what the transports with GPUs of one process share: a GPU a rank, kernels, memory of slots, and
+/* transport_gpu.h -- what the transports with GPUs share: a GPU a rank, kernels, memory of slots, and
  *the
  ** run with its deadline. A transport is then a function that fills a rank's program. */
 #ifndef MXG_TRANSPORT_GPU_H
 #define MXG_TRANSPORT_GPU_H
 
 #include "gpu_program.h"
+#include "share.h"
 #include "transport.h"
 
 typedef struct mxg_gpu_team mxg_gpu_team;
@@ -26,6 +27,7 @@ typedef struct mxg_gpu_rank {
   mxg_cu_event **times;        /* of mxg_exec_measure and _trace */
   uint64_t flush, flush_bytes; /* of mxg_exec_measure: memory to push others out of the L2 */
   uint64_t device_bytes;
+  double *seen_at; /* by mark: seconds after the start at which it was first seen done; 0: not seen */
   /* of one run */
   mxg_error error;
   double started, ended, start_seconds, begun;
@@ -46,15 +48,20 @@ struct mxg_gpu_team {
   mxg_place *homes;  /* where the allocation begins that each lies in; 0: not known. NULL: of none */
   bool *kept;        /* as the programs were made for */
   bool ready;        /* programs are made for these places */
+  mxg_place *remote; /* by array: sources in other processes that are readable here; NULL without a job */
+  mxg_share *share;
+  uint32_t turns; /* meetings of all processes so far */
 };
 
 mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *name, mxg_gpu_build build, bool stages,
                          mxg_error *err);
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
+mxg_status mxg_team_share(void *state, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
 mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
+void mxg_team_tell(const void *state);
 void mxg_team_close(void *state);
 
 /* ---- between team.c and team_run.c ---- */

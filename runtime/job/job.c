@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { default_timeout_ms = 60000, what_room = 48 };
-static const double verdict_patience = 0.5; /* seconds beyond a deadline for process 0's word on who is missing */
+static const double verdict_patience = 0.3; /* seconds beyond a deadline for process 0's word on who is missing */
 
 /* Ahead of a process's part. */
 typedef struct put_head {
@@ -151,7 +151,7 @@ bool mxg_news_read(mxg_error *err, const mxg_frame *frame, const unsigned char *
   return true;
 }
 
-void mxg_job_list(const mxg_job *job, const bool *missing, char *text, size_t room) {
+void mxg_job_names(const mxg_job *job, const bool *missing, char *text, size_t room) {
   uint32_t count = 0, said = 0;
   size_t used = 0;
   text[0] = 0;
@@ -209,7 +209,7 @@ typedef struct call {
 static mxg_status late(call *c, const bool *missing, mxg_error *err) {
   char list[320];
   mxg_error own;
-  mxg_job_list(c->job, missing, list, sizeof list);
+  mxg_job_names(c->job, missing, list, sizeof list);
   mxg_fail(&own, MXG_ERR_TIMEOUT, 661, "%s did not come to %s before the deadline", list, c->what);
   return break_job(c->job, &own, err);
 }

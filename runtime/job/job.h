@@ -21,6 +21,8 @@ uint32_t mxg_job_world(const mxg_job *job); /* the number of processes */
 /* What stands for a process in errors: "process 1 (rank 1)" of the label "rank 1". Known to this process only. */
 void mxg_job_label(mxg_job *job, uint32_t process, const char *label);
 const char *mxg_job_name(const mxg_job *job, uint32_t process);
+/* The names of those with chosen[process], as a list for a sentence, cut to fit. */
+void mxg_job_names(const mxg_job *job, const bool *chosen, char *text, size_t room);
 
 /* All-gather: `send` of each process, `bytes` on all of them, into `recv`, by process: world * bytes. `what` names the
 ** call in errors ("the start of the run"); processes that are not at the same call with the same `what` and bytes all

@@ -39,7 +39,5 @@ void mxg_job_flush(mxg_job *job, double until);
 void mxg_news_make(mxg_news *news, const mxg_error *err);
 /* False: the payload is none. */
 bool mxg_news_read(mxg_error *err, const mxg_frame *frame, const unsigned char *payload);
-/* "process 2" or "processes 1, 4 and 5", of those with missing[i]; the labels of the job. */
-void mxg_job_list(const mxg_job *job, const bool *missing, char *text, size_t room);
 
 #endif

@@ -131,7 +131,7 @@ static mxg_status some_missing(door *d, double seconds, mxg_error *err) {
   mxg_error own;
   mxg_news news;
   for (uint32_t p = 0; p < job->world; p++) d->here[p] = p > 0 && !d->here[p];
-  mxg_job_list(job, d->here, list, sizeof list);
+  mxg_job_names(job, d->here, list, sizeof list);
   mxg_fail(&own, MXG_ERR_TIMEOUT, 661, "%s did not come to the job in %.1f s; %u of %u are there", list, seconds,
            d->here_count + 1, job->world);
   if (*d->refused)
