@@ -98,6 +98,32 @@ uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
 const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
 void mxg_bundle_free(mxg_bundle *bundle);
 
+/* ---- job: the processes of one run -------------------------------------------------------------------------------
+ */
+
+/* One process a GPU is usual; a process may also have several of a bundle's ranks. What is exchanged here is small:
+** digests, handles, barriers. `rank` and `world` count processes. Start from MXG_JOB_INIT; new fields go at the end. */
+typedef struct mxg_job_options {
+  size_t size;          /* sizeof(mxg_job_options) of the caller's header */
+  uint32_t rank, world; /* world 0: both from the launcher's RANK and WORLD_SIZE */
+  const char *address;  /* where process 0 is, a name or an IP address; NULL: MASTER_ADDR, or else 127.0.0.1 */
+  unsigned port;       /* process 0 listens here; 0: MXGEN_PORT, or else MASTER_PORT + 1 (the launcher keeps its own) */
+  unsigned timeout_ms; /* for all processes to come; 0: 60 s */
+} mxg_job_options;
+
+#define MXG_JOB_INIT \
+  { sizeof(mxg_job_options), 0, 0, NULL, 0, 0 }
+
+typedef struct mxg_job mxg_job;
+
+/* Collective: returns when all processes are there, or fails on all of them. MXG_ERR_TIMEOUT names who did not come;
+** MXG_ERR_USAGE says what differs, of two processes that do not belong together. Used by one thread at a time. After a
+** process was lost every call that needs it fails with MXG_ERR_TIMEOUT and names it; free the job, and create a new
+** one. Process 0 listens only while processes come; whoever reaches that port and is not of this job is refused. */
+mxg_status mxg_job_create(mxg_job **out, const mxg_job_options *options, mxg_error *err);
+/* After the executors that use it. The other processes see this one as gone. */
+void mxg_job_free(mxg_job *job);
+
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
@@ -123,10 +149,11 @@ typedef struct mxg_exec_options {
   unsigned copy_streams; /* copy: copies under way at a time; 0: the library's choice */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
+  mxg_job *job; /* the processes of this run, all of which call create and run; NULL: this one alone. Borrowed */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL, NULL }
 
 typedef struct mxg_exec mxg_exec;
 

@@ -60,7 +60,7 @@ static bool all_reach(const mxg_exec_view *view, int gpus, mxg_error *err) {
   mxg_status status = MXG_OK;
   bool wanted[64] = {false};
   for (uint32_t i = 0; i < view->rank_count; i++) {
-    int ordinal = view->options.gpus ? view->options.gpus[i] : (int)(i % (uint32_t)gpus);
+    int ordinal = mxg_view_gpu(view, i, gpus);
     if (ordinal >= 0 && ordinal < 64) wanted[ordinal] = true;
   }
   for (int g = 0; g < 64 && status == MXG_OK; g++)

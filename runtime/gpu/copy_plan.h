@@ -24,8 +24,8 @@ void mxg_copies_add(mxg_copies *copies, mxg_copy copy);
 void mxg_copies_free(mxg_copies *copies);
 
 /* What comes is other memory than what came, or nothing comes: neighbours by address may be two allocations. Rows at
-*equal
-** distances become one copy here, so call it last too. */
+ *equal
+ ** distances become one copy here, so call it last too. */
 void mxg_copies_apart(mxg_copies *copies);
 
 /* The rows of one segment of a piece, without gaps, to `to`; and the scales over them, compact. No scales where they do

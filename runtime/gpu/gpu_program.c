@@ -64,6 +64,36 @@ void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kern
   program->entry_count += count;
 }
 
+/* How many of a stream's copies an event comes after. */
+typedef struct copied {
+  unsigned stream;
+  size_t count;
+} copied;
+
+static void spread(mxg_gpu_program *program, copied *events) {
+  size_t all[MXG_STREAMS_MOST] = {0}, given[MXG_STREAMS_MOST] = {0}, done[MXG_STREAMS_MOST] = {0};
+  for (size_t i = 0; i < program->count; i++) all[program->ops[i].stream] += program->ops[i].kind == MXG_OP_COPY;
+  for (size_t i = 0; i < program->count; i++) {
+    mxg_gpu_op *op = &program->ops[i];
+    given[op->stream] += op->kind == MXG_OP_COPY;
+    if (op->kind == MXG_OP_RECORD) events[op->index] = (copied){op->stream, given[op->stream]};
+    if (op->kind == MXG_OP_FOLLOW && op->stream == 0) {
+      const copied *event = &events[op->index];
+      if (done[event->stream] < event->count) done[event->stream] = event->count;
+    }
+    if (op->kind == MXG_OP_LAUNCH && op->stream == 0) op->u.launch.beside = memcmp(done, all, sizeof all) != 0;
+  }
+}
+
+void mxg_program_spread(mxg_gpu_program *program) {
+  copied *events = mxg_alloc((program->event_count + 1) * sizeof *events);
+  if (events)
+    spread(program, events);
+  else
+    program->failed = true;
+  mxg_free(events);
+}
+
 uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream) {
   mxg_gpu_op *op = push(program, MXG_OP_RECORD, stream);
   if (!op) return 0;
@@ -108,8 +138,9 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
                              stream, err);
   case MXG_OP_MARK: return mxg_gpu_fill(program->done + op->index, 1, 1, stream, err);
   case MXG_OP_LAUNCH:
-    return mxg_gpu_launch(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
-                          program->table + op->u.launch.first * sizeof(mx_entry), op->u.launch.count, stream, err);
+    return mxg_gpu_launch_spread(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
+                                 op->u.launch.shared_bytes, program->table + op->u.launch.first * sizeof(mx_entry),
+                                 op->u.launch.count, stream, err);
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
   }
@@ -132,6 +163,21 @@ static mxg_status make_marks(mxg_gpu_program *program, mxg_gpu_streams *streams,
   memset(seen, 0, program->step_count);
   if (!streams->looker) MXG_TRY(mxg_stream_create(&streams->looker, err));
   program->looker = streams->looker;
+  return MXG_OK;
+}
+
+/* Threads of a multiprocessor beside copies. On two H100s that gather Llama 3 8B, blocks of 256 threads, 1, 2, 3, 4, 6
+** and all 8 at a time take 1.74, 1.25, 1.15, 1.21, 1.26 and 1.32 of the copies' own time at full rate. */
+enum { threads_beside_copies = 768 };
+
+static mxg_status spread_launches(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                                  mxg_error *err) {
+  for (size_t i = 0; i < program->count; i++) {
+    mxg_gpu_op *op = &program->ops[i];
+    if (op->kind != MXG_OP_LAUNCH || !op->u.launch.beside) continue;
+    unsigned threads = plan->kernels[op->index].threads, blocks = threads_beside_copies / threads;
+    MXG_TRY(mxg_function_spread(&op->u.launch.shared_bytes, functions[op->index], blocks ? blocks : 1, err));
+  }
   return MXG_OK;
 }
 
@@ -163,6 +209,7 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams,
   MXG_TRY(mxg_event_create(&program->end, false, err));
   for (uint32_t i = 0; i < program->event_count; i++) MXG_TRY(mxg_event_create(&program->events[i], false, err));
   MXG_TRY(make_marks(program, streams, err));
+  MXG_TRY(spread_launches(program, plan, functions, err));
   program->table_bytes = program->entry_count * sizeof(mx_entry);
   if (program->table_bytes) {
     MXG_TRY(mxg_gpu_alloc(&program->table, program->table_bytes, err));
@@ -235,7 +282,7 @@ mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *pla
 }
 
 bool mxg_program_look(mxg_gpu_program *program) {
-  const int most_looks = 200; /* of a millisecond each */
+  const int most_looks = 100; /* of a millisecond each */
   if (program->step_count == 0 || !program->looker) return true;
   if (mxg_gpu_copy((uint64_t)(uintptr_t)program->seen, program->done, program->step_count, program->looker, NULL))
     return false;
@@ -260,6 +307,7 @@ void mxg_program_free(mxg_gpu_program *program, bool lost) {
   mxg_free(program->entries);
   mxg_free(program->steps);
   mxg_free(program->reads);
+  mxg_free(program->seen_at);
   if (!lost) {
     mxg_event_free(program->end);
     mxg_graph_free(program->graph);

@@ -43,6 +43,8 @@ typedef struct mxg_gpu_op {
     struct {
       uint64_t tiles;
       uint32_t first, count; /* of the table of entries */
+      uint32_t shared_bytes; /* beside copies: of mxg_function_spread */
+      bool beside;           /* few blocks at a time, so that the memory serves copies as well */
     } launch;
   } u;
 } mxg_gpu_op;
@@ -57,6 +59,7 @@ typedef struct mxg_gpu_program {
   size_t step_count, step_capacity;
   uint64_t done;       /* on the device: each start clears it */
   unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
+  double *seen_at;     /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
   mxg_cu_stream *looker;
   uint32_t event_count, stream_count;
   mxg_cu_event **events;
@@ -79,6 +82,9 @@ void mxg_program_fill_rows(mxg_gpu_program *program, unsigned stream, uint64_t d
 /* Room for `count` entries, until the next call for more; NULL: no memory. Then: launches them. */
 mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count);
 void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kernel, uint32_t count, uint64_t tiles);
+/* Launches of stream 0 that run while copies do take few blocks at a time: all but those that come after the last copy.
+** Copy engines ask for little at a time: where kernels keep the memory's queues full, their rate falls by half. */
+void mxg_program_spread(mxg_gpu_program *program);
 uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an event */
 void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
 /* `stream` goes on when all that `before` has so far is done. */

@@ -1,22 +1,24 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Four things keep the link busy. Copies go to several streams in turn, so that one's end hides behind another's
-*middle.
-** What is converted at a time, a chunk, is far smaller than a bucket, and smaller still towards the end, where nothing
-*is
-** left to hide a conversion behind. What lies together at its source is brought together and by one copy, many experts
-*of
-** a stack say, whatever the kernels make of it. And nothing is staged without need: elements that stay as they are go
-*straight to
-** where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
+** Five things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
+*on
+** H100s), and are few: what lies together at its source is brought together and by one copy, many experts of a stack
+*say,
+** whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is
+*left
+** to hide a conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread).
+*And
+** nothing is staged without need: elements that stay as they are go straight to where they belong, and what is too
+*small
+** to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "transport_gpu.h"
 
 #include <stdlib.h>
 
 enum {
-  default_streams = 2,
-  default_chunk = 32 << 20,
+  default_streams = 1,
+  default_chunk = 128 << 20,
   least_chunk = 3 << 20,
   small_most = 128 << 10,
   small_share = 256
@@ -41,10 +43,12 @@ typedef struct spot {
   uint64_t data, scale; /* addresses */
 } spot;
 
-/* A segment in the chunk in the making. */
+/* A segment's elements or scales, in the chunk in the making. */
 typedef struct load {
+  mxg_copy copy;
+  uint64_t home; /* what its source lies in: copies that end and begin there may be one */
   uint32_t part, segment;
-  uint32_t array, matrix, row, col; /* of its source */
+  bool scales;
 } load;
 
 typedef struct maker {
@@ -60,6 +64,7 @@ typedef struct maker {
   size_t spot_count, spot_capacity;
   load *loads; /* of the chunk in the making, and its copies */
   size_t load_count, load_capacity;
+  mxg_copies one; /* room for one copy */
   mxg_copies copies;
   bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
   unsigned streams, turn;
@@ -77,26 +82,35 @@ static uint64_t chunk_limit(const maker *m) {
   return limit < m->most ? limit : m->most;
 }
 
+static int compare(uint64_t a, uint64_t b) { return a < b ? -1 : a > b; }
+
 static int by_source(const void *a, const void *b) {
   const load *x = a, *y = b;
-  const uint32_t left[] = {x->array, x->matrix, x->row, x->col, x->segment};
-  const uint32_t right[] = {y->array, y->matrix, y->row, y->col, y->segment};
-  for (size_t i = 0; i < sizeof left / sizeof *left; i++)
-    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-  return 0;
+  int order = compare(x->home, y->home);
+  if (order == 0) order = compare(x->copy.src, y->copy.src);
+  return order ? order : compare(x->segment, y->segment);
 }
 
+/* Elements of all parts, then scales; parts have their segments in order. */
 static int by_part(const void *a, const void *b) {
   const load *x = a, *y = b;
-  return x->segment < y->segment ? -1 : x->segment > y->segment; /* parts have their segments in order */
+  int order = compare(x->scales, y->scales);
+  return order ? order : compare(x->segment, y->segment);
+}
+
+static uint64_t *spot_of(maker *m, const load *l) {
+  return l->scales ? &m->spots[l->segment].scale : &m->spots[l->segment].data;
 }
 
 /* Every part in its own wire form. */
 static void spread(maker *m, const mxg_plan *lent) {
-  for (size_t i = 0; i < m->load_count;) {
+  uint32_t last = MXG_NONE;
+  for (size_t i = 0; i < m->load_count; i++) {
     const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
+    if (m->loads[i].part == last || m->loads[i].scales) continue;
+    last = m->loads[i].part;
     uint64_t data = m->slot + part->wire_offset, scale = data + mxg_wire_of(lent, part).scale_offset;
-    for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++, i++) {
+    for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++) {
       m->spots[s] = (spot){data, scale};
       data += mxg_segment_data_bytes(lent, part, &m->parts.segments[s]);
       scale += mxg_segment_scale_bytes(lent, part, &m->parts.segments[s]);
@@ -106,26 +120,21 @@ static void spread(maker *m, const mxg_plan *lent) {
 
 static uint64_t align_up(uint64_t x) { return (x + 15) / 16 * 16; }
 
-/* All elements in the order of the sources, then all scales; false where alignment makes that more than the parts have.
- */
-static bool pack(maker *m, const mxg_plan *lent) {
+/* All of it in the order of the sources; false where alignment makes that more than the parts have. */
+static bool pack(maker *m) {
   uint64_t at = UINT64_MAX, end = 0;
   for (size_t i = 0; i < m->load_count; i++) {
     const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
     if (at > part->wire_offset) at = part->wire_offset;
     if (end < part->wire_offset + part->wire_bytes) end = part->wire_offset + part->wire_bytes;
   }
-  for (int scales = 0; scales < 2; scales++)
-    for (size_t i = 0; i < m->load_count; i++) {
-      const load *l = &m->loads[i];
-      const mxg_piece *part = &m->parts.pieces[l->part];
-      const mxg_segment *s = &m->parts.segments[l->segment];
-      uint64_t bytes = scales ? mxg_segment_scale_bytes(lent, part, s) : mxg_segment_data_bytes(lent, part, s);
-      at = align_up(at);
-      *(scales ? &m->spots[l->segment].scale : &m->spots[l->segment].data) = m->slot + at;
-      at += bytes;
-      if (at > end) return false;
-    }
+  for (size_t i = 0; i < m->load_count; i++) {
+    const load *l = &m->loads[i];
+    at = align_up(at);
+    *spot_of(m, l) = m->slot + at;
+    at += l->copy.width * l->copy.height;
+    if (at > end) return false;
+  }
   return true;
 }
 
@@ -134,21 +143,16 @@ static void bring_loads(maker *m) {
   mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
   if (m->load_count == 0 || m->program->failed) return;
   qsort(m->loads, m->load_count, sizeof *m->loads, by_source);
-  if (!m->packs || !pack(m, &lent)) {
+  if (!m->packs || !pack(m)) {
     qsort(m->loads, m->load_count, sizeof *m->loads, by_part);
     spread(m, &lent);
   }
-  for (int scales = 0; scales < 2; scales++)
-    for (size_t i = 0; i < m->load_count; i++) {
-      const load *l = &m->loads[i];
-      const mxg_piece *part = &m->parts.pieces[l->part];
-      const mxg_segment *s = &m->parts.segments[l->segment];
-      if (i == 0 || l->array != l[-1].array) mxg_copies_apart(&m->copies);
-      if (scales)
-        mxg_copies_scales(&m->copies, &lent, part, s, m->rank->team->places[part->src], m->spots[l->segment].scale);
-      else
-        mxg_copies_data(&m->copies, &lent, part, s, m->rank->team->places[part->src], m->spots[l->segment].data);
-    }
+  for (size_t i = 0; i < m->load_count; i++) {
+    load *l = &m->loads[i];
+    if (i == 0 || l->home != l[-1].home) mxg_copies_apart(&m->copies);
+    l->copy.dst = *spot_of(m, l);
+    mxg_copies_add(&m->copies, l->copy);
+  }
 }
 
 static void end_chunk(maker *m) {
@@ -176,12 +180,23 @@ static void note_way(maker *m, way how) {
   if (fresh) *fresh = (unsigned char)how;
 }
 
-static void add_load(maker *m, uint32_t index, uint32_t segment) {
+static void add_load(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
   const mxg_piece *part = &m->parts.pieces[index];
+  const mxg_gpu_team *team = m->rank->team;
+  const mxg_segment *s = &m->parts.segments[segment];
+  m->one.count = m->one.fixed = 0;
+  if (scales)
+    mxg_copies_scales(&m->one, lent, part, s, team->places[part->src], 0);
+  else
+    mxg_copies_data(&m->one, lent, part, s, team->places[part->src], 0);
+  if (m->one.failed) m->program->failed = true;
+  if (m->one.failed || m->one.count == 0) return;
+  uint64_t home = 0;
+  if (team->homes) home = scales ? team->homes[part->src].scale : team->homes[part->src].data;
+  if (home == 0) home = (uint64_t)part->src * 2 + scales; /* unknown: an array by itself; no allocation begins so low */
   load *fresh = mxg_vector_push((void **)&m->loads, &m->load_count, &m->load_capacity, sizeof *fresh);
   m->program->failed = m->program->failed || !fresh;
-  if (fresh)
-    *fresh = (load){index, segment, part->src, part->src_matrix, m->parts.segments[segment].src_row, part->src_col};
+  if (fresh) *fresh = (load){m->one.items[0], home, index, segment, scales};
 }
 
 /* One part: into the chunk. */
@@ -189,11 +204,14 @@ static void gather_part(maker *m, uint32_t index) {
   const mxg_piece *part = &m->parts.pieces[index];
   const mxg_encoding *e = &m->plan->encodings[m->plan->arrays[part->src].encoding];
   bool in_rows = e->scale == MX_SCALE_NONE || e->layout != MX_SWIZZLED;
+  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
   way how = part->wire_bytes <= m->small ? way_direct : in_rows ? way_wire : way_scales;
   for (uint32_t s = part->first_segment; s < part->first_segment + part->segments && !m->program->failed; s++) {
     spot *fresh = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *fresh);
     m->program->failed = m->program->failed || !fresh;
-    if (how != way_direct) add_load(m, index, s);
+    if (how == way_direct) continue;
+    add_load(m, &lent, index, s, false);
+    if (how == way_wire) add_load(m, &lent, index, s, true);
   }
   note_way(m, how);
   m->chunk_bytes += part->wire_bytes;
@@ -355,6 +373,7 @@ static void make(maker *m) {
   end_chunk(m);
   if (receives)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
+  mxg_program_spread(m->program);
 }
 
 void mxg_copy_build(mxg_gpu_rank *r) {
@@ -368,6 +387,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   make(&m);
   mxg_parts_free(&m.parts);
   mxg_copies_free(&m.copies);
+  mxg_copies_free(&m.one);
   mxg_free(m.ways);
   mxg_free(m.spots);
   mxg_free(m.loads);
@@ -381,11 +401,14 @@ static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *
 const mxg_transport_table mxg_transport_copy = {.name = "copy",
                                                 .open = copy_open,
                                                 .bind = mxg_team_bind,
+                                                .share = mxg_team_share,
                                                 .run = mxg_team_run,
+                                                .captures = mxg_team_captures,
                                                 .prepare = mxg_team_prepare,
                                                 .start = mxg_team_start,
                                                 .wait = mxg_team_wait,
                                                 .close = mxg_team_close,
                                                 .measure = mxg_team_measure,
                                                 .trace = mxg_team_trace,
-                                                .device_bytes = mxg_team_device_bytes};
+                                                .device_bytes = mxg_team_device_bytes,
+                                                .tell = mxg_team_tell};

@@ -54,6 +54,12 @@ mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err);
 /* Lets kernels and copies of `gpu` reach the memory of `peer`. MXG_ERR_UNSUPPORTED where the machine cannot. */
 mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err);
 
+/* Where a GPU sits in the machine, "0000:3F:00.0": the same in every process, whatever it sees of the GPUs. */
+mxg_status mxg_gpu_bus_name(char *text, size_t room, int ordinal, mxg_error *err);
+/* Whether a GPU reaches the memory of the one at `bus_name`; where this process does not see that one, nothing speaks
+** against it. */
+mxg_status mxg_gpu_can_reach(bool *can, int ordinal, const char *bus_name, mxg_error *err);
+
 /* ---- memory; copies go either way, and are asynchronous on pinned memory ---- */
 
 mxg_status mxg_gpu_alloc(uint64_t *address, uint64_t bytes, mxg_error *err);
@@ -66,9 +72,27 @@ mxg_status mxg_gpu_copy_rows(uint64_t dst, uint64_t dst_pitch, uint64_t src, uin
                              uint64_t height, mxg_cu_stream *stream, mxg_error *err);
 /* The GPU whose memory an address is; -1: no GPU's. */
 mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err);
+/* The beginning of the allocation that an address of a GPU's memory lies in; 0 of 0. */
+mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err);
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_gpu_fill_rows(uint64_t dst, uint64_t pitch, uint8_t byte, uint64_t width, uint64_t height,
                              mxg_cu_stream *stream, mxg_error *err);
+
+/* ---- memory of other processes of the machine ---- */
+
+typedef struct mxg_gpu_handle { /* CUipcMemHandle */
+  unsigned char bytes[64];
+} mxg_gpu_handle;
+
+/* The allocation that an address is in. */
+mxg_status mxg_gpu_range(uint64_t *base, uint64_t *bytes, uint64_t address, mxg_error *err);
+/* Only whole allocations of cuMemAlloc (cudaMalloc) can be given to another process. */
+mxg_status mxg_gpu_export(mxg_gpu_handle *handle, uint64_t base, mxg_error *err);
+mxg_status mxg_gpu_import(uint64_t *base, const mxg_gpu_handle *handle, mxg_error *err);
+void mxg_gpu_import_close(uint64_t base); /* 0 is fine */
+/* Makes memory of the host one that GPUs write and wait on. */
+mxg_status mxg_gpu_register(uint64_t *address, void *memory, uint64_t bytes, mxg_error *err);
+void mxg_gpu_unregister(void *memory); /* NULL is fine */
 
 /* ---- order ---- */
 
@@ -77,6 +101,9 @@ void mxg_stream_free(mxg_cu_stream *stream);
 mxg_status mxg_stream_wait(mxg_cu_stream *stream, mxg_error *err); /* the host waits */
 /* Whether all work so far is done; for waits with a deadline. */
 mxg_status mxg_stream_done(bool *done, mxg_cu_stream *stream, mxg_error *err);
+/* The stream writes a flag when all before is done; it goes on when the flag is `value`, or at least that. */
+mxg_status mxg_stream_write(mxg_cu_stream *stream, uint64_t flag, uint32_t value, mxg_error *err);
+mxg_status mxg_stream_await(mxg_cu_stream *stream, uint64_t flag, uint32_t value, bool exactly, mxg_error *err);
 mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err);
 void mxg_event_free(mxg_cu_event *event);
 mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err);
@@ -99,6 +126,12 @@ mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, 
 /* A generated kernel over a work table that lies on the GPU: one thread block a tile. 0 tiles: nothing is launched. */
 mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
                           mxg_cu_stream *stream, mxg_error *err);
+
+/* The same with few blocks at a time, so that it takes a part of the memory's bandwidth only. First, once for each
+** function: the shared memory that leaves a multiprocessor of this thread's GPU room for `blocks` of its blocks. */
+mxg_status mxg_function_spread(unsigned *shared_bytes, mxg_cu_function *function, unsigned blocks, mxg_error *err);
+mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsigned threads, unsigned shared_bytes,
+                                 uint64_t entries, uint32_t count, mxg_cu_stream *stream, mxg_error *err);
 
 /* ---- graphs: what is put on `stream` between begin and end becomes one launch ---- */
 

@@ -1,20 +1,20 @@
 -- model:  one tensor of 4096 x 14336, MXFP8.
--- ranks:  2, split by rows; the target whole in BF16 on both.
+-- ranks:  2 (`tp`), split by rows; the target whole in BF16 on both.
 -- intent: the smallest gather: how near to the link's time one launch or a few copies come.
 local mx = require "mx"
 
-local m = mx.model "one_row"
+local m, TP = mx.model "one_row", mx.param("tp", 2)
 m:tensor("w", { 4096, 14336 })
 
 return {
   version = 1, name = "one_row", model = m,
   source = {
-    mesh   = mx.mesh { { "tp", 2 } },
+    mesh   = mx.mesh { { "tp", TP } },
     format = { mx.rule(mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, "w") },
     layout = { mx.rule(mx.split { row = "tp" }, "w") },
   },
   target = {
-    mesh   = mx.mesh { { "copy", 2 } },
+    mesh   = mx.mesh { { "copy", TP } },
     format = { mx.rule(mx.bf16(), "w") },
     layout = { mx.rule(mx.whole(), "w") },
   },
