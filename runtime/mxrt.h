@@ -88,11 +88,9 @@ typedef struct mxg_tensor_info {
 uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
 
-/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a layer.
-*Groups
-** are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the bundle; NULL: there is
-*no
-** such group. */
+/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a
+** layer. Groups are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the
+** bundle; NULL: there is no such group. */
 #define MXG_ALL_GROUPS UINT32_MAX
 uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
 const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
@@ -127,9 +125,8 @@ void mxg_job_free(mxg_job *job);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
-*is
-** expected to be fastest; host where GPUs are missing or do not reach each other. */
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one
+** that is expected to be fastest; host where GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -175,41 +172,38 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
  ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
-/* Checks what is bound and makes all that later starts need: after it, until something is bound again, they allocate
-*nothing,
-** load nothing and do not wait for the GPU. Without it the first start that needs something makes it. */
+/* Checks what is bound and makes all that later starts need: after it, until something is bound again, they
+** allocate nothing, load nothing and do not wait for the GPU. Without it the first start that needs something
+** makes it. */
 mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
 
-/* Starts one group (mxg_bundle_groups), or with MXG_ALL_GROUPS the whole schedule, on the callers' streams, and returns
-*at
-** once. In any order of groups, also again.
+/* Starts one group (mxg_bundle_groups), or with MXG_ALL_GROUPS the whole schedule, on the callers' streams, and
+** returns at once. In any order of groups, also again.
 **
 ** streams[i]: a CUstream (cudaStream_t) of the GPU of the i-th rank of this process, ascending; NULL is the GPU's
-*legacy
-** default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group begins
-*after
-** what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these streams get
-*later
-** begins after the group has written its targets, and after it has read the sources, which may then be written again.
-*One
-** rank's starts are carried out one after another, whatever their streams. This thread's current context is left as it
-*was.
+** legacy default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group
+** begins after what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these
+** streams get later begins after the group has written its targets, and after it has read the sources, which may then
+** be written again. One rank's starts are carried out one after another, whatever their streams. This thread's
+** current context is left as it was.
 **
 ** Inside a stream capture the group becomes part of the caller's graph; it must have been prepared. The streams of
-*ranks
-** that read each other must be in one capture. The graph works on the memory that is bound, with what it holds at each
-** launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the graph; and
-** the graph must not be launched after mxg_exec_free.
+** ranks that read each other must be in one capture. The graph works on the memory that is bound, with what it holds
+** at each launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the
+** graph; and the graph must not be launched after mxg_exec_free.
 **
-** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an error in
-*the
-** middle, targets are undefined, and a capture has to be given up. */
+** With a job every process starts the same groups in the same order; a rank's group begins when the ranks of other
+** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then, and
+** so is a start that has to prepare; where processes start different things, waits end at their deadline.
+**
+** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
+** error in the middle, targets are undefined, and a capture has to be given up. */
 mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err);
 
-/* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of this
-*process;
-** at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels and copies surface
-** here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is fine. */
+/* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of
+** this process; at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels
+** and copies surface here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is
+** fine. */
 mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
@@ -222,8 +216,7 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
 /* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
-*chose.
-** Lives with the executor. */
+** chose. Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */

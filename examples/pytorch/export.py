@@ -108,8 +108,7 @@ def export(arguments):
 
     sets = {"layers": arguments.layers, "width": arguments.width}
     bundle = mxgen.generate(arguments.recipe, sets=sets, archs=[] if on_cpu else None)
-    more = {"job": job} if job else {}
-    executor = mxgen.Executor(bundle, transport="host" if on_cpu else arguments.transport, ranks=ranks, **more)
+    executor = mxgen.Executor(bundle, transport="host" if on_cpu else arguments.transport, ranks=ranks, job=job)
     print(f"rank {me} of {world}: {bundle.compiled} kernels compiled, {bundle.cached} from the cache; transport "
           f"{executor.transport}{f' ({executor.why})' if executor.why else ''} on {', '.join(map(executor.device, executor.ranks))}")
 

@@ -1,8 +1,6 @@
-/* meet.c -- where the ranks of several processes meet on their streams; see transport_gpu.h. Every group has flags of
-*its own,
-** as far as there are lanes: processes that start groups in different orders then wait for each other until their
-*deadline,
-** and do not take one group's begin for another's. */
+/* meet.c -- where the ranks of several processes meet on their streams; see transport_gpu.h. Every group has flags
+** of its own, as far as there are lanes: processes that start groups in different orders then wait for each other
+** until their deadline, and do not take one group's begin for another's. */
 #include "transport_gpu.h"
 
 static uint32_t lane_of(uint32_t group) { return group == MXG_ALL_GROUPS ? 0 : 1 + group % (MXG_MEET_LANES - 1); }

@@ -1,7 +1,6 @@
 /* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
 ** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
-*start
-** and at the end of a run and nowhere between. What starts without waiting is team_start.c's. */
+** start and at the end of a run and nowhere between. What starts without waiting is team_start.c's. */
 #include "team_run.h"
 
 #include "agreement.h"

@@ -26,9 +26,8 @@ struct mxg_crew {
   mxg_error job_error; /* written before `broken` */
 };
 
-/* Until a program of the rank, started on this thread's GPU, has ended, by the view's deadline; MXG_ERR_TIMEOUT names
-*rank
-** and step, or the process that is lost. */
+/* Until a program of the rank, started on this thread's GPU, has ended, by the view's deadline; MXG_ERR_TIMEOUT
+** names rank and step, or the process that is lost. */
 mxg_status mxg_crew_wait(mxg_crew *crew, mxg_gpu_rank *rank, mxg_gpu_program *program, mxg_error *err);
 /* Starts every rank's program `repeats` times and waits for their end; on a failure the flight recorder tells. */
 mxg_status mxg_crew_go(mxg_crew *crew, mxg_error *err);

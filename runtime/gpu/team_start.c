@@ -1,12 +1,10 @@
 /* team_start.c -- groups on the callers' streams: given to the GPUs in the order that events hold, and waited for
- *later.
- **
- ** Of every rank there is the caller's stream and stream 0 of its programs. At a start, stream 0 waits for what its
- *caller's
- ** stream has so far, and for what those of the ranks have whose sources it reads. At the end its caller's stream waits
- *for
- ** stream 0, and so do those of the ranks whose sources were read: the caller may write them again. Nothing here waits.
- */
+** later.
+**
+** Of every rank there is the caller's stream and stream 0 of its programs. At a start, stream 0 waits for what its
+** caller's stream has so far, and for what those of the ranks have whose sources it reads. At the end its caller's
+** stream waits for stream 0, and so do those of the ranks whose sources were read: the caller may write them
+** again. Nothing here waits. */
 #include "team_run.h"
 
 #include "agreement.h"

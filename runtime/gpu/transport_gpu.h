@@ -88,10 +88,8 @@ mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
 /* ---- between processes: meet.c ---- */
 
 /* On `stream`, before and after a rank's program for `group`: until every rank of another process that is its peer
- *there has
- ** begun as well, so that its sources are ready; and until those that read this rank's sources have ended. What is
- *given to
- ** the stream can be captured. Nothing to do where all ranks are of one process. */
+** there has begun as well, so that its sources are ready; and until those that read this rank's sources have
+** ended. What is given to the stream can be captured. Nothing to do where all ranks are of one process. */
 mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 

@@ -1,11 +1,9 @@
 /* test_start.c -- mxg_exec_start and _wait on GPUs: sources are written on the callers' streams before, and targets
- *read there
- ** after, with nothing but the streams' order between; what comes out is the host transport's, byte for byte. Groups
- *forwards
- ** and backwards, all at once, inside captures whose graphs are launched again with other sources, a deadline, wrong
- *calls.
- **
- **   test_start RECIPE...        exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and all the first one. */
+** read there after, with nothing but the streams' order between; what comes out is the host transport's, byte for
+** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other
+** sources, a deadline, wrong calls.
+**
+** test_start RECIPE...        exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and all the first one. */
 #include "driver.h"
 #include "mxgen.h"
 
