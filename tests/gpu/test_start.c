@@ -4,15 +4,20 @@
 ** sources, a deadline, wrong calls.
 **
 ** test_start RECIPE...        exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and all the first one. */
+#include "bundle.h"
 #include "driver.h"
+#include "driver/fake_cuda.h"
+#include "launch.h"
 #include "mxgen.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static int failures;
 static mxg_error err;
+static bool fake; /* tests/driver/fake_cuda.c instead of GPUs */
 
 #define MUST(call)                                                                               \
   do {                                                                                           \
@@ -49,7 +54,7 @@ typedef struct bench {
   uint64_t ballast[most_gpus]; /* memory to keep a stream busy with */
 } bench;
 
-enum { ballast_bytes = 256 << 20 };
+static uint64_t ballast_bytes(void) { return (uint64_t)(fake ? 1 : 256) << 20; }
 
 static mxg_gpu *gpu_of(const bench *b, uint32_t rank) { return b->gpus[b->ordinals[rank]]; }
 
@@ -115,7 +120,7 @@ static void keep_busy(const bench *b, int times) {
   for (uint32_t r = 0; r < b->ranks; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     for (int i = 0; i < times; i++)
-      MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes, b->streams[r], &err));
+      MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes(), b->streams[r], &err));
   }
 }
 
@@ -338,21 +343,57 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   too_late(b, &options, seed + 30);
 }
 
-static void try_recipe(const char *recipe, int gpus) {
-  bench b = {0};
-  char arch[16];
+/* The plan whose kernels the driver without GPUs is asked for. */
+static const mxg_plan *played;
+
+static void play_kernel(const char *name, uint64_t entries, uint32_t count) {
+  for (uint32_t k = 0; k < played->kernel_count; k++)
+    if (strcmp(played->kernels[k].name, name) == 0)
+      mxg_convert_entries(&played->kernels[k], (const mx_entry *)(uintptr_t)entries, count);
+}
+
+/* The same bundle with code that nobody looks at. */
+static mxg_bundle *without_code(const mxg_bundle *from, const char *arch) {
+  static const unsigned char sources[32] = {1};
+  mxg_bundle *bundle = NULL;
+  const mxg_plan *plan = mxg_bundle_plan(from);
+  mxg_bundle_cubin *cubins = calloc(plan->kernel_count + 1, sizeof *cubins);
+  if (!cubins) exit(1);
+  for (uint32_t k = 0; k < plan->kernel_count; k++) {
+    cubins[k] = (mxg_bundle_cubin){.kernel = k, .bytes = "none", .count = 4};
+    snprintf(cubins[k].arch, sizeof cubins[k].arch, "%s", arch);
+  }
+  const mxg_bundle_parts parts = {plan, cubins, plan->kernel_count, sources, "maker"};
+  MUST(mxg_bundle_make(&bundle, &parts, &err));
+  free(cubins);
+  return bundle;
+}
+
+static mxg_bundle *make_bundle(const char *recipe, const char *arch) {
   const char *archs[] = {arch, NULL};
   mxg_options options = MXG_OPTIONS_INIT;
-  mxg_gpu_info about;
-  MUST(mxg_gpu_ask(&about, 0, &err));
-  snprintf(arch, sizeof arch, "sm_%d%d%s", about.major, about.minor, about.major >= 9 ? "a" : "");
-  options.archs = archs;
-  mxg_status status = mxg_generate(&b.bundle, recipe, &options, &err);
+  mxg_bundle *bundle = NULL;
+  options.archs = fake ? archs + 1 : archs;
+  mxg_status status = mxg_generate(&bundle, recipe, &options, &err);
   if (status == MXG_ERR_ENVIRONMENT) {
     fprintf(stderr, "%s\n", err.text);
     exit(77);
   }
   MUST(status);
+  if (!fake) return bundle;
+  mxg_bundle *light = without_code(bundle, arch);
+  mxg_bundle_free(bundle);
+  played = mxg_bundle_plan(light);
+  return light;
+}
+
+static void try_recipe(const char *recipe, int gpus) {
+  bench b = {0};
+  char arch[16];
+  mxg_gpu_info about;
+  MUST(mxg_gpu_ask(&about, 0, &err));
+  snprintf(arch, sizeof arch, "sm_%d%d%s", about.major, about.minor, about.major >= 9 ? "a" : "");
+  b.bundle = make_bundle(recipe, arch);
   for (uint32_t i = 0; i < mxg_bundle_tensors(b.bundle); i++) {
     mxg_tensor_info info = {.size = sizeof info};
     MUST(mxg_bundle_tensor(&info, b.bundle, i, &err));
@@ -361,7 +402,7 @@ static void try_recipe(const char *recipe, int gpus) {
   if (b.ranks > most_ranks) exit(1);
   for (int g = 0; g < gpus; g++) {
     MUST(mxg_gpu_open(&b.gpus[g], g, &err));
-    MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes, &err));
+    MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes(), &err));
   }
   for (int spread = gpus > 1; spread >= 0; spread--) { /* over all GPUs; on the first */
     for (uint32_t r = 0; r < b.ranks; r++) {
@@ -397,6 +438,12 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", err.text);
     return 77;
   }
+  const char *library = getenv("MXGEN_LIBCUDA");
+  void *opened = library ? dlopen(library, RTLD_NOW | RTLD_NOLOAD) : NULL;
+  fake_cuda_use_function use = NULL;
+  if (opened) *(void **)(void *)&use = dlsym(opened, "fake_cuda_use");
+  fake = use != NULL;
+  if (fake) use(play_kernel);
   for (int i = 1; i < argc; i++) try_recipe(argv[i], gpus < most_gpus ? gpus : most_gpus);
   return failures ? 1 : 0;
 }
