@@ -1,10 +1,8 @@
-/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices whose memory is the machine's. What is given to
- *a
- ** stream is carried out later, when somebody waits or asks, and one operation at a time from any stream that may go
- *on: work
- ** that is not ordered by events comes in the wrong order sooner or later. Captures become graphs as CUDA's do, and
- *break the
- ** same rules with the same errors; memory and flags can be shared between processes. FAKE_CUDA_SEED: another order. */
+/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices whose memory is the machine's. What is
+** given to a stream is carried out later, when somebody waits or asks, and one operation at a time from any stream
+** that may go on: work that is not ordered by events comes in the wrong order sooner or later. Captures become
+** graphs as CUDA's do, and break the same rules with the same errors; memory and flags can be shared between
+** processes. FAKE_CUDA_SEED: another order. */
 #define _GNU_SOURCE
 #include "fake_cuda.h"
 
@@ -165,9 +163,8 @@ static void carry_out(const op *o) {
   if (o->kind == op_write) __atomic_store_n((uint32_t *)(uintptr_t)o->dst, o->value, __ATOMIC_SEQ_CST);
 }
 
-/* One operation of any stream; false: none can go on. Streams get far ahead of each other: most often it is the last
-*one's
-** turn again. */
+/* One operation of any stream; false: none can go on. Streams get far ahead of each other: most often it is the
+** last one's turn again. */
 static bool run_one(void) {
   static stream *favourite;
   stream *chosen = NULL;
