@@ -95,15 +95,39 @@ typedef struct mxg_tensor_info {
 uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
 
-/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a layer.
-*Groups
-** are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the bundle; NULL: there is
-*no
-** such group. */
+/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a
+** layer. Groups are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the
+** bundle; NULL: there is no such group. */
 #define MXG_ALL_GROUPS UINT32_MAX
 uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
 const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
 void mxg_bundle_free(mxg_bundle *bundle);
+
+/* ---- job: the processes of one run -------------------------------------------------------------------------------
+ */
+
+/* One process a GPU is usual; a process may also have several of a bundle's ranks. What is exchanged here is small:
+** digests, handles, barriers. `rank` and `world` count processes. Start from MXG_JOB_INIT; new fields go at the end. */
+typedef struct mxg_job_options {
+  size_t size;          /* sizeof(mxg_job_options) of the caller's header */
+  uint32_t rank, world; /* world 0: both from the launcher's RANK and WORLD_SIZE */
+  const char *address;  /* where process 0 is, a name or an IP address; NULL: MASTER_ADDR, or else 127.0.0.1 */
+  unsigned port;       /* process 0 listens here; 0: MXGEN_PORT, or else MASTER_PORT + 1 (the launcher keeps its own) */
+  unsigned timeout_ms; /* for all processes to come; 0: 60 s */
+} mxg_job_options;
+
+#define MXG_JOB_INIT \
+  { sizeof(mxg_job_options), 0, 0, NULL, 0, 0 }
+
+typedef struct mxg_job mxg_job;
+
+/* Collective: returns when all processes are there, or fails on all of them. MXG_ERR_TIMEOUT names who did not come;
+** MXG_ERR_USAGE says what differs, of two processes that do not belong together. Used by one thread at a time. After a
+** process was lost every call that needs it fails with MXG_ERR_TIMEOUT and names it; free the job, and create a new
+** one. Process 0 listens only while processes come; whoever reaches that port and is not of this job is refused. */
+mxg_status mxg_job_create(mxg_job **out, const mxg_job_options *options, mxg_error *err);
+/* After the executors that use it. The other processes see this one as gone. */
+void mxg_job_free(mxg_job *job);
 
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
@@ -129,10 +153,11 @@ typedef struct mxg_exec_options {
   unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
+  mxg_job *job; /* the processes of this run, all of which call create and run; NULL: this one alone. Borrowed */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL, NULL }
 
 typedef struct mxg_exec mxg_exec;
 
@@ -153,41 +178,38 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
 ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
-/* Checks what is bound and makes all that later starts need: after it, until something is bound again, they allocate
-*nothing,
-** load nothing and do not wait for the GPU. Without it the first start that needs something makes it. */
+/* Checks what is bound and makes all that later starts need: after it, until something is bound again, they
+** allocate nothing, load nothing and do not wait for the GPU. Without it the first start that needs something
+** makes it. */
 mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
 
-/* Starts one group (mxg_bundle_groups), or with MXG_ALL_GROUPS the whole schedule, on the callers' streams, and returns
-*at
-** once. In any order of groups, also again.
+/* Starts one group (mxg_bundle_groups), or with MXG_ALL_GROUPS the whole schedule, on the callers' streams, and
+** returns at once. In any order of groups, also again.
 **
 ** streams[i]: a CUstream (cudaStream_t) of the GPU of the i-th rank of this process, ascending; NULL is the GPU's
-*legacy
-** default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group begins
-*after
-** what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these streams get
-*later
-** begins after the group has written its targets, and after it has read the sources, which may then be written again.
-*One
-** rank's starts are carried out one after another, whatever their streams. This thread's current context is left as it
-*was.
+** legacy default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group
+** begins after what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these
+** streams get later begins after the group has written its targets, and after it has read the sources, which may then
+** be written again. One rank's starts are carried out one after another, whatever their streams. This thread's
+** current context is left as it was.
 **
 ** Inside a stream capture the group becomes part of the caller's graph; it must have been prepared. The streams of
-*ranks
-** that read each other must be in one capture. The graph works on the memory that is bound, with what it holds at each
-** launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the graph; and
-** the graph must not be launched after mxg_exec_free.
+** ranks that read each other must be in one capture. The graph works on the memory that is bound, with what it holds
+** at each launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the
+** graph; and the graph must not be launched after mxg_exec_free.
 **
-** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an error in
-*the
-** middle, targets are undefined, and a capture has to be given up. */
+** With a job every process starts the same groups in the same order; a rank's group begins when the ranks of other
+** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then, and
+** so is a start that has to prepare; where processes start different things, waits end at their deadline.
+**
+** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
+** error in the middle, targets are undefined, and a capture has to be given up. */
 mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err);
 
-/* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of this
-*process;
-** at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels and copies surface
-** here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is fine. */
+/* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of
+** this process; at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels
+** and copies surface here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is
+** fine. */
 mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.

@@ -103,13 +103,13 @@ def export(arguments):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     if world > 1:
         import torch.distributed as dist
-        dist.init_process_group("gloo" if on_cpu else "nccl")
+        by_gloo = on_cpu or torch.cuda.device_count() < world  # NCCL has no two ranks on one GPU
+        dist.init_process_group("gloo" if by_gloo else "nccl")
         job, ranks = mxgen.Job(), [me]
 
     sets = {"layers": arguments.layers, "width": arguments.width}
     bundle = mxgen.generate(arguments.recipe, sets=sets, archs=[] if on_cpu else None)
-    more = {"job": job} if job else {}
-    executor = mxgen.Executor(bundle, transport="host" if on_cpu else arguments.transport, ranks=ranks, **more)
+    executor = mxgen.Executor(bundle, transport="host" if on_cpu else arguments.transport, ranks=ranks, job=job)
     print(f"rank {me} of {world}: {bundle.compiled} kernels compiled, {bundle.cached} from the cache; transport "
           f"{executor.transport}{f' ({executor.why})' if executor.why else ''} on {', '.join(map(executor.device, executor.ranks))}")
 
@@ -132,9 +132,10 @@ def export(arguments):
         device = executor.device(rank)
         if job:
             mine = dequantise(*sources[rank, tensor])
+            mine = mine.cpu() if by_gloo else mine
             both = [torch.empty_like(mine) for _ in range(2)]
             dist.all_gather(both, mine)
-            return both
+            return [shard.to(device) for shard in both]
         return [dequantise(*(x if x is None else x.to(device) for x in sources[peer, tensor])) for peer in bundle.ranks]
 
     elements, wrong = compare(bundle, executor, targets, gather)

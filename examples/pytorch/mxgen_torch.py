@@ -67,7 +67,12 @@ class _ExecOptions(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("transport", c_int), ("ranks", POINTER(c_uint32)), ("rank_count", c_uint32),
                 ("threads", c_uint), ("progress", _Progress), ("user", c_void_p), ("wires", c_bool),
                 ("gpus", POINTER(c_int)), ("timeout_ms", c_uint), ("chunk_bytes", c_uint64), ("copy_streams", c_uint),
-                ("no_graph", c_bool), ("record", _Record)]
+                ("no_graph", c_bool), ("record", _Record), ("job", c_void_p)]
+
+
+class _JobOptions(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("rank", c_uint32), ("world", c_uint32), ("address", c_char_p), ("port", c_uint),
+                ("timeout_ms", c_uint)]
 
 
 class _KernelCounts(ctypes.Structure):
@@ -81,7 +86,7 @@ class _Options(ctypes.Structure):
 
 
 STRUCTS = {"mxg_error": _Error, "mxg_tensor_info": _TensorInfo, "mxg_exec_options": _ExecOptions,
-           "mxg_kernel_counts": _KernelCounts, "mxg_options": _Options}
+           "mxg_job_options": _JobOptions, "mxg_kernel_counts": _KernelCounts, "mxg_options": _Options}
 
 
 # ---- errors ----
@@ -144,6 +149,8 @@ _FUNCTIONS = {
     "mxg_bundle_groups": (c_uint32, [c_void_p]),
     "mxg_bundle_group_name": (c_char_p, [c_void_p, c_uint32]),
     "mxg_bundle_free": (None, [c_void_p]),
+    "mxg_job_create": (c_int, [POINTER(c_void_p), POINTER(_JobOptions), POINTER(_Error)]),
+    "mxg_job_free": (None, [c_void_p]),
     "mxg_exec_create": (c_int, [POINTER(c_void_p), c_void_p, POINTER(_ExecOptions), POINTER(_Error)]),
     "mxg_exec_bind": (c_int, [c_void_p, c_uint32, c_int, c_char_p, c_void_p, c_uint64, c_void_p, c_uint64,
                               POINTER(_Error)]),
@@ -323,20 +330,55 @@ def _address(array, what, shape, dtype, count, gpu, writes):
     return address
 
 
+# ---- jobs ----
+
+
+class Job:
+    """The processes of one run. Collective: returns when all are there. Without arguments torchrun's environment says who
+    this is (RANK, WORLD_SIZE, MASTER_ADDR; process 0 listens on MASTER_PORT + 1, or MXGEN_PORT)."""
+
+    def __init__(self, rank=None, world=None, address=None, port=0, timeout_ms=0):
+        self._handle, handle, error = None, c_void_p(), _Error()
+        if (rank is None) != (world is None):
+            raise ValueError("rank and world go together")
+        self.rank = int(os.environ.get("RANK", 0)) if rank is None else rank
+        self.world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
+        options = _JobOptions(ctypes.sizeof(_JobOptions), self.rank, self.world, address.encode() if address else None, port,
+                              timeout_ms)
+        _check(_runtime().mxg_job_create(byref(handle), byref(options), byref(error)), error)
+        self._handle = handle
+
+    def close(self):
+        """After the executors that use it."""
+        handle, self._handle = self._handle, None
+        if handle:
+            _runtime().mxg_job_free(handle)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 # ---- executors ----
 
 
 class Executor:
     """Moves a bundle's tensors, for the ranks of this process.
 
-    transport: "auto", "direct", "copy", "host"; `ranks`: those of this process, None: all; `gpus`: of each of them,
-    ascending; None: torch's current device where there is one rank, else in turn. Tensors that are bound are kept alive."""
+    transport: "auto", "direct", "copy", "host"; `job`: the processes of the run; `ranks`: those of this process, None: all, or
+    with a job the one that has the process's number; `gpus`: of each of them, ascending; None: torch's current device where
+    there is one rank, else in turn. Tensors that are bound are kept alive. With a job all processes create, prepare, start the
+    same groups in the same order, and run together."""
 
-    def __init__(self, bundle, transport="auto", ranks=None, gpus=None, timeout_ms=0, threads=0, record=None):
+    def __init__(self, bundle, transport="auto", ranks=None, gpus=None, timeout_ms=0, threads=0, record=None, job=None):
         if transport not in TRANSPORTS:
             raise ValueError(f"transport {transport!r} is none of {', '.join(TRANSPORTS)}")
-        self._handle, self._bundle, self._kept = None, bundle, []
-        self.ranks = sorted(bundle.ranks if ranks is None else ranks)
+        self._handle, self._bundle, self._kept = None, bundle, [job]
+        if ranks is None:
+            ranks = [job.rank] if job else bundle.ranks
+        self.ranks = sorted(ranks)
         self._gpus = self._choose_gpus(gpus)
         self._tensors = {(t.rank, t.side, t.name): t for t in bundle.tensors}
         options, error, handle = _ExecOptions(), _Error(), c_void_p()
@@ -345,6 +387,7 @@ class Executor:
         if self._gpus:
             options.gpus = (c_int * len(self._gpus))(*self._gpus)
         options.timeout_ms, options.threads = timeout_ms, threads
+        options.job = job._handle if job else None
         if record:
             self._kept.append(_Record(lambda user, line: record(line.decode(errors="replace"))))
             options.record = self._kept[-1]

@@ -12,7 +12,7 @@ enum { gpus_most = 64 };
 /* The GPUs of this process's ranks. */
 static void list_gpus(const mxg_exec_view *view, int gpus, bool wanted[gpus_most]) {
   for (uint32_t i = 0; i < view->rank_count; i++) {
-    int ordinal = view->options.gpus ? view->options.gpus[i] : (int)(i % (uint32_t)gpus);
+    int ordinal = mxg_view_gpu(view, i, gpus);
     if (ordinal >= 0 && ordinal < gpus_most) wanted[ordinal] = true;
   }
 }
@@ -69,7 +69,10 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", gpus == 0 && !*err.text ? "this process sees no GPU" : err.text);
     return MXG_HOST;
   }
-  if (!all_reach(view, gpus, &err)) {
+  void *current = mxg_gpu_current();
+  bool reach = all_reach(view, gpus, &err);
+  mxg_gpu_restore(current);
+  if (!reach) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", err.text);
     return MXG_HOST;
   }

@@ -282,7 +282,7 @@ mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *pla
 }
 
 bool mxg_program_look(mxg_gpu_program *program) {
-  const int most_looks = 200; /* of a millisecond each */
+  const int most_looks = 100; /* of a millisecond each */
   if (program->step_count == 0 || !program->looker) return true;
   if (mxg_gpu_copy((uint64_t)(uintptr_t)program->seen, program->done, program->step_count, program->looker, NULL))
     return false;
@@ -307,6 +307,7 @@ void mxg_program_free(mxg_gpu_program *program, bool lost) {
   mxg_free(program->entries);
   mxg_free(program->steps);
   mxg_free(program->reads);
+  mxg_free(program->seen_at);
   if (!lost) {
     mxg_event_free(program->end);
     mxg_graph_free(program->graph);

@@ -59,6 +59,7 @@ typedef struct mxg_gpu_program {
   size_t step_count, step_capacity;
   uint64_t done;       /* on the device: each start clears it */
   unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
+  double *seen_at;     /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
   mxg_cu_stream *looker;
   uint32_t event_count, stream_count;
   mxg_cu_event **events;

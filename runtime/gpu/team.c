@@ -3,6 +3,7 @@
  ** Running is team_run.c's. */
 #include "transport_gpu.h"
 
+#include "agreement.h"
 #include "bundle.h"
 #include "error.h"
 #include "memory.h"
@@ -84,6 +85,11 @@ void mxg_team_close(void *state) {
   mxg_gpu_team *team = state;
   if (!team) return;
   void *current = mxg_gpu_current();
+  bool lost = false;
+  for (uint32_t i = 0; team->ranks && i < team->count; i++)
+    if (team->ranks[i].gpu && mxg_gpu_use(team->ranks[i].gpu, NULL) == MXG_OK)
+      lost = lost || (team->ranks[i].lost && !mxg_rank_has_ended(&team->ranks[i]));
+  mxg_share_free(team->share, lost);
   for (uint32_t i = 0; team->ranks && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (r->gpu && mxg_gpu_use(r->gpu, NULL) == MXG_OK) {
@@ -100,11 +106,12 @@ void mxg_team_close(void *state) {
     mxg_free(r->functions);
     mxg_free(r->slots);
   }
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   mxg_free(team->ranks);
   mxg_free(team->places);
   mxg_free(team->kept);
   mxg_free(team->homes);
+  mxg_free(team->remote);
   mxg_free(team);
 }
 
@@ -136,6 +143,7 @@ static mxg_status reach_peers(mxg_gpu_team *team, mxg_error *err) {
     mxg_gpu_rank *reader = rank_of(team, to), *peer = rank_of(team, from);
     if (!reader || *seen || from == to) continue;
     *seen = true;
+    if (!peer && team->view->agreement) continue; /* mxg_share_check's */
     if (!peer) {
       status = mxg_fail(err, MXG_ERR_UNSUPPORTED, 602,
                         "transport %s moves between the ranks of one process: rank %u has "
@@ -143,7 +151,7 @@ static mxg_status reach_peers(mxg_gpu_team *team, mxg_error *err) {
                         team->name, from, to);
     } else if (peer->ordinal != reader->ordinal) {
       status = mxg_gpu_reach(reader->gpu, peer->gpu, err);
-      if (status == MXG_ERR_UNSUPPORTED) mxg_error_help(err, "transport host works without peer access");
+      if (status == MXG_ERR_UNSUPPORTED) mxg_error_help(err, "the transports nccl and host work without peer access");
     }
   }
   mxg_free(pairs);
@@ -159,12 +167,18 @@ static mxg_status open_team(mxg_gpu_team *team, mxg_error *err) {
   team->places = mxg_alloc(view->plan->array_count * sizeof *team->places);
   team->kept = mxg_alloc(view->plan->array_count * sizeof *team->kept);
   team->homes = mxg_alloc(view->plan->array_count * sizeof *team->homes);
-  if (!team->ranks || !team->places || !team->kept || !team->homes) return mxg_fail_nomem(err);
+  if (view->agreement) team->remote = mxg_alloc(view->plan->array_count * sizeof *team->remote);
+  if (!team->ranks || !team->places || !team->kept || !team->homes || (view->agreement && !team->remote))
+    return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < view->rank_count; i++) {
     mxg_gpu_rank *r = &team->ranks[team->count++];
     r->team = team;
     r->rank = view->ranks[i];
-    r->ordinal = view->options.gpus ? view->options.gpus[i] : (int)(i % (uint32_t)gpus);
+    r->ordinal = mxg_view_gpu(view, i, gpus);
+    if (view->agreement && r->ordinal != team->ranks[0].ordinal)
+      return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602,
+                      "a process of a job has one GPU, this one has GPU %d for rank %u and GPU %d for rank %u",
+                      team->ranks[0].ordinal, team->ranks[0].rank, r->ordinal, r->rank);
     MXG_TRY(open_rank(r, err));
   }
   return reach_peers(team, err);
@@ -181,7 +195,7 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
   team->stages = stages;
   void *current = mxg_gpu_current();
   mxg_status status = open_team(team, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   if (status == MXG_OK)
     *state = team;
   else
@@ -210,8 +224,7 @@ static mxg_status check_memory(const mxg_gpu_team *team, const mxg_array *a, con
   return MXG_OK;
 }
 
-mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
-  mxg_gpu_team *team = state;
+static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err) {
   const mxg_plan *plan = team->view->plan;
   const mxg_array *a = &plan->arrays[array];
   const mxg_place *place = &team->view->places[array];
@@ -222,6 +235,36 @@ mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
   mxg_place *home = &team->homes[array];
   MXG_TRY(mxg_gpu_home(&home->data, place->data, err));
   return mxg_gpu_home(&home->scale, place->scale, err);
+}
+
+static mxg_status share(mxg_gpu_team *team, mxg_error *err) {
+  MXG_TRY(mxg_gpu_use(team->ranks[0].gpu, err));
+  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->remote, err));
+  for (uint32_t i = 0; i < team->view->plan->array_count; i++) {
+    if (!team->view->agreement->wanted[i]) continue;
+    mxg_error none;
+    if (mxg_gpu_home(&team->homes[i].data, team->remote[i].data, &none) != MXG_OK) team->homes[i].data = 0;
+    if (mxg_gpu_home(&team->homes[i].scale, team->remote[i].scale, &none) != MXG_OK) team->homes[i].scale = 0;
+  }
+  return MXG_OK;
+}
+
+mxg_status mxg_team_share(void *state, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  void *current = mxg_gpu_current();
+  team->ready = false;
+  mxg_status status = share(team, err);
+  mxg_gpu_restore(current);
+  return status;
+}
+
+mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  void *current = mxg_gpu_current();
+  mxg_status status = mxg_gpu_use(team->ranks[0].gpu, err);
+  if (status == MXG_OK) status = bind_array(team, array, err);
+  mxg_gpu_restore(current);
+  return status;
 }
 
 /* ---- slots ---- */

@@ -1,6 +1,7 @@
 /* team_measure.c -- runs of a team with clocks: mxg_exec_measure and mxg_exec_trace. */
 #include "team_run.h"
 
+#include "agreement.h"
 #include "error.h"
 #include "memory.h"
 
@@ -17,6 +18,7 @@ static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, mxg_e
   (void)pthread_barrier_wait(&c->all_here);
   for (uint32_t k = 0; k < c->team->count && status == MXG_OK; k++)
     if (&c->team->ranks[k] != r) status = mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err);
+  if (status == MXG_OK) status = mxg_meet_all(c->team->share, r->rank, c->team->turns + i + 1, stream, err);
   return status == MXG_OK ? mxg_event_record(r->times[3 * i + 1], stream, err) : status;
 }
 
@@ -84,6 +86,7 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
     if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
   }
   if (status == MXG_OK) status = mxg_crew_go(&c, err);
+  team->turns += repeats;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = read_times(&team->ranks[i], repeats, seconds, err);
   for (uint32_t i = 0; i < team->count; i++) free_times(&team->ranks[i], (size_t)repeats * 3);
@@ -91,39 +94,81 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
   return status;
 }
 
-static mxg_status write_trace(const mxg_gpu_team *team, const char *path, mxg_error *err) {
-  mxg_text text = {0};
-  mxg_text_puts(&text, "[");
+/* The events of the ranks here, each with a comma before it but the first. */
+static mxg_status print_trace(const mxg_gpu_team *team, mxg_text *text, mxg_error *err) {
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
     const mxg_gpu_rank *r = &team->ranks[i];
     status = mxg_gpu_use(r->gpu, err);
-    if (status == MXG_OK) status = mxg_program_trace(&r->program, team->view->plan, r->times, r->rank, &text, err);
+    if (status == MXG_OK) status = mxg_program_trace(&r->program, team->view->plan, r->times, r->rank, text, err);
   }
-  mxg_text_puts(&text, "\n]\n");
-  if (status == MXG_OK && text.failed) status = mxg_fail_nomem(err);
-  FILE *file = status == MXG_OK ? fopen(path, "w") : NULL;
-  bool written = file && fwrite(text.bytes, 1, text.count, file) == text.count;
+  return status == MXG_OK && text->failed ? mxg_fail_nomem(err) : status;
+}
+
+static mxg_status write_trace(const mxg_text *text, const char *path, mxg_error *err) {
+  FILE *file = fopen(path, "w");
+  bool written = file && fwrite(text->bytes, 1, text->count, file) == text->count && fputs("\n]\n", file) >= 0;
   int why = errno;
-  if (file && fclose(file)) written = false;
-  mxg_text_free(&text);
-  if (status != MXG_OK || written) return status;
+  if (file && fclose(file)) written = false, why = errno;
+  if (written) return MXG_OK;
   mxg_fail(err, MXG_ERR_IO, 649, "the trace cannot be written: %s", strerror(why));
   mxg_error_place(err, path, 0, 0, 0);
   if (err) err->native = why;
   return MXG_ERR_IO;
 }
 
-mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err) {
-  mxg_crew c = {.team = state, .repeats = 1, .traces = true};
-  mxg_gpu_team *team = state;
+static mxg_status trace_here(mxg_gpu_team *team, mxg_text *text, mxg_error *err) {
+  mxg_crew c = {.team = team, .repeats = 1, .traces = true};
   MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);
   if (status == MXG_OK) status = mxg_crew_go(&c, err);
-  if (status == MXG_OK) status = write_trace(team, path, err);
+  if (status == MXG_OK) status = print_trace(team, text, err);
   for (uint32_t i = 0; i < team->count; i++)
     free_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program));
+  return status;
+}
+
+/* Process 0 gets what all have; every process comes here, however it fared. */
+static mxg_status collect_traces(const mxg_gpu_team *team, const mxg_error *own, mxg_text *text, mxg_error *err) {
+  mxg_job *job = team->view->agreement->job;
+  uint32_t world = mxg_job_world(job);
+  mxg_error mine = *own;
+  void *recv = NULL;
+  uint64_t *counts = mxg_alloc(world * sizeof *counts);
+  if (!counts && mine.status == MXG_OK) mxg_fail_nomem(&mine);
+  mxg_status status = mxg_job_agree(job, "the trace", &mine, team->view->deadline, err);
+  if (status == MXG_OK)
+    status = mxg_job_gather_any(job, "the trace", text->bytes + 1, text->count - 1, &recv, counts, team->view->deadline,
+                                err);
+  if (status == MXG_OK) {
+    const char *at = recv;
+    text->count = 1;
+    text->bytes[1] = 0;
+    for (uint32_t p = 0; p < world; at += counts[p++]) {
+      if (counts[p] && text->count > 1) mxg_text_puts(text, ",");
+      mxg_text_add(text, at, (size_t)counts[p]);
+    }
+    if (text->failed) status = mxg_fail_nomem(err);
+  }
+  mxg_free(recv);
+  mxg_free(counts);
+  return status;
+}
+
+mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  mxg_error own = {0};
+  mxg_text text = {0};
+  mxg_text_puts(&text, "[");
+  mxg_status status = text.failed ? mxg_fail_nomem(&own) : trace_here(team, &text, &own);
+  if (team->view->agreement)
+    status = collect_traces(team, &own, &text, err);
+  else if (status != MXG_OK && err)
+    *err = own;
+  if (status == MXG_OK && (!team->view->agreement || mxg_job_rank(team->view->agreement->job) == 0))
+    status = write_trace(&text, path, err);
+  mxg_text_free(&text);
   return status;
 }

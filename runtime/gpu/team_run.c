@@ -1,9 +1,10 @@
 /* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
-** flight recorder. What starts without waiting is team_start.c's. Programs only read other ranks' sources and write
-*their own rank's memory, so ranks meet at the start
-** and at the end of a run and nowhere between. */
+** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
+** start and at the end of a run and nowhere between. What starts without waiting is team_start.c's. */
 #include "team_run.h"
 
+#include "agreement.h"
+#include "clock.h"
 #include "error.h"
 #include "memory.h"
 
@@ -14,12 +15,8 @@
 #include <time.h>
 
 enum { default_timeout_ms = 60000 };
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
+static const double let_go_patience = 0.15;               /* for streams that were let go to end */
 
 /* ---- one thread a rank ---- */
 
@@ -104,6 +101,8 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   MXG_TRY(note_reads(r, err));
   MXG_TRY(
       mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
+  r->program.seen_at = mxg_alloc(r->program.step_count * sizeof *r->program.seen_at);
+  if (!r->program.seen_at) return mxg_fail_nomem(err);
   r->device_bytes += r->program.table_bytes;
   return MXG_OK;
 }
@@ -168,6 +167,8 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
     team->made = 0;
     memcpy(team->places, view->places, count * sizeof *team->places);
     memcpy(team->kept, view->kept, count * sizeof *team->kept);
+    for (size_t i = 0; team->remote && i < count; i++)
+      if (view->agreement->wanted[i]) team->places[i] = team->remote[i];
   }
   mxg_crew c = {.team = team, .make = made & ~team->made};
   if (!c.make) return MXG_OK;
@@ -180,15 +181,45 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
 mxg_status mxg_team_prepare(void *state, mxg_error *err) {
   void *current = mxg_gpu_current();
   mxg_status status = mxg_team_make(state, MXG_MADE_ALL, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   return status;
 }
 
 /* ---- waiting ---- */
 
-double mxg_team_deadline(const mxg_gpu_team *team) {
-  unsigned ms = team->view->options.timeout_ms;
-  return seconds_now() + (ms ? ms : default_timeout_ms) * 1e-3;
+/* Reads the marks, and notes when each was first seen; false: the GPU does not answer. */
+static bool look(const mxg_gpu_rank *r, mxg_gpu_program *program) {
+  bool answers = mxg_program_look(program);
+  double now = mxg_now() - r->started;
+  for (size_t i = 0; program->seen && i < program->step_count; i++)
+    if (program->seen[i] && program->seen_at[i] <= 0) program->seen_at[i] = now;
+  return answers;
+}
+
+/* Streams that wait for other processes are let go, so that the rank ends and its GPU is free again. */
+static void let_go(const mxg_crew *c, mxg_gpu_rank *r) {
+  const double until = mxg_now() + let_go_patience;
+  r->lost = true;
+  while (c->team->share && r->lost && mxg_now() < until) {
+    const struct timespec pause = {0, 1000000};
+    mxg_meet_release(c->team->share);
+    nanosleep(&pause, NULL);
+    r->lost = !mxg_rank_has_ended(r);
+  }
+}
+
+static const char *step_name(const mxg_gpu_rank *r, uint32_t step, char *text, size_t room) {
+  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  if (rank->steps == 0)
+    snprintf(text, room, "it has no steps");
+  else if (step == MXG_NONE)
+    snprintf(text, room, "all its %u steps were done", rank->steps);
+  else
+    snprintf(text, room, "step %u (%s, bucket %u) was not done", step - rank->first_step, kinds[plan->steps[step].kind],
+             plan->steps[step].bucket);
+  return text;
 }
 
 /* The last step of what a program does; MXG_NONE: it does nothing. */
@@ -198,38 +229,62 @@ static uint32_t last_step(const mxg_plan *plan, const mxg_rank *rank, const mxg_
   return MXG_NONE;
 }
 
-static mxg_status time_out(mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
-  static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
-  const mxg_plan *plan = r->team->view->plan;
-  const mxg_rank *rank = &plan->ranks[r->rank];
-  bool answers = mxg_program_look(program);
+static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  const mxg_plan *plan = c->team->view->plan;
+  char where[96];
+  bool answers = look(r, program);
   uint32_t at = mxg_program_stands_at(program);
-  if (at == MXG_NONE) at = last_step(plan, rank, program);
-  unsigned ms = r->team->view->options.timeout_ms;
-  if (!ms) ms = default_timeout_ms;
-  r->lost = true;
-  if (at == MXG_NONE) {
-    mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: it waits for others", r->rank, ms);
-  } else {
-    const mxg_step *step = &plan->steps[at];
-    mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: step %u (%s, bucket %u) was not done",
-             r->rank, ms, at - rank->first_step, kinds[step->kind], step->bucket);
-  }
+  if (at == MXG_NONE) at = last_step(plan, &plan->ranks[r->rank], program);
+  unsigned ms = c->team->view->options.timeout_ms;
+  let_go(c, r);
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s", r->rank, ms ? ms : default_timeout_ms,
+           step_name(r, at, where, sizeof where));
   mxg_error_note(err, "GPU %d %s", r->ordinal,
                  answers ? "still answers" : "does not answer: the step is a lower bound");
   return MXG_ERR_TIMEOUT;
 }
 
+/* Another process is lost: what this rank waits for may never come. */
+static mxg_status give_up(const mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  char where[96];
+  (void)look(r, program);
+  uint32_t at = mxg_program_stands_at(program);
+  let_go(c, r);
+  if (!err) return c->job_error.status;
+  *err = c->job_error;
+  mxg_error_note(err, "rank %u: %s", r->rank, step_name(r, at, where, sizeof where));
+  return err->status;
+}
+
+/* One of the threads looks for all, or the only one. */
+static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
+  const mxg_agreement *a = c->team->view->agreement;
+  if (!a) return false;
+  if ((c->alone || r == c->team->ranks) && !atomic_load(&c->broken) && mxg_job_look(a->job, &c->job_error) != MXG_OK)
+    atomic_store(&c->broken, true);
+  return atomic_load(&c->broken);
+}
+
 /* First at every chance, later with pauses. */
-mxg_status mxg_rank_wait(mxg_gpu_rank *r, mxg_gpu_program *program, double deadline, mxg_error *err) {
-  const double begin = seconds_now();
+mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  const double begin = mxg_now();
+  double next_job = begin + job_pause, next_look = begin + look_pause;
+  bool answers = true;
   r->waited = program;
   for (;;) {
     bool done = false;
     MXG_TRY(mxg_event_done(&done, program->end, err));
     if (done) break;
-    double now = seconds_now();
-    if (now > deadline) return time_out(r, program, err);
+    double now = mxg_now();
+    if (now > c->team->view->deadline) return time_out(c, r, program, err);
+    if (now > next_job) {
+      if (job_is_broken(c, r)) return give_up(c, r, program, err);
+      next_job = now + job_pause;
+    }
+    if (now > next_look && answers) { /* for the flight recorder */
+      answers = look(r, program);
+      next_look = mxg_now() + look_pause;
+    }
     if (now - begin < 1e-3) {
       sched_yield();
     } else {
@@ -252,17 +307,18 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
   mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
-  r->started = seconds_now();
+  r->started = mxg_now();
+  memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
     if (c->begin) { /* also after a failure: the others wait for this one */
       mxg_status began = c->begin(c, r, i, status == MXG_OK ? err : NULL);
       if (status == MXG_OK) status = began;
     }
     if (status != MXG_OK) continue;
-    double begin = seconds_now();
+    double begin = mxg_now();
     status = c->traces ? mxg_program_start_timed(&r->program, plan, r->functions, r->times, err)
                        : mxg_program_start(&r->program, plan, r->functions, err);
-    starts[i] = seconds_now() - begin;
+    starts[i] = mxg_now() - begin;
     if (status == MXG_OK && c->begin) status = mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err);
   }
   if (starts) {
@@ -270,44 +326,58 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     r->start_seconds = starts[c->repeats / 2];
   }
   mxg_free(starts);
-  if (status == MXG_OK) status = mxg_rank_wait(r, &r->program, c->deadline, err);
-  r->ended = seconds_now();
+  if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
+  r->ended = mxg_now();
   return status;
 }
 
 /* ---- the flight recorder ---- */
 
-void mxg_team_tell(const mxg_gpu_team *team) {
+static void tell_rank(const mxg_gpu_team *team, const mxg_gpu_rank *r) {
   const mxg_exec_options *options = &team->view->options;
   const mxg_plan *plan = team->view->plan;
-  if (!options->record) return;
-  for (uint32_t i = 0; i < team->count; i++) {
-    const mxg_gpu_rank *r = &team->ranks[i];
-    const mxg_gpu_program *program = r->waited ? r->waited : &r->program;
-    char line[640];
-    size_t done = 0;
-    while (program->seen && done < program->step_count && program->seen[done]) done++;
-    snprintf(line, sizeof line,
-             "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s", r->rank,
-             r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after", (r->ended - r->started) * 1e6,
-             done, program->step_count, r->error.status == MXG_OK ? "ended" : r->error.text);
+  const mxg_gpu_program *program = r->waited ? r->waited : &r->program;
+  char line[640];
+  size_t done = 0, count = program->step_count;
+  while (program->seen && done < count && program->seen[done]) done++;
+  if (!r->lost && r->error.status == MXG_OK) done = count; /* the marks of a run that ended are not read */
+  snprintf(line, sizeof line, "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s",
+           r->rank, r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after",
+           (r->ended - r->started) * 1e6, done, count, r->error.status == MXG_OK ? "ended" : r->error.text);
+  options->record(options->user, line);
+  for (size_t k = done > 4 ? done - 4 : 0; k < count && k < done + 4; k++) {
+    const mxg_step *step = &plan->steps[program->steps[k]];
+    int used = snprintf(line, sizeof line,
+                        "  step %u, bucket %u, slot %u: ", program->steps[k] - plan->ranks[r->rank].first_step,
+                        step->bucket, step->slot);
+    if (k >= done)
+      snprintf(line + used, sizeof line - (size_t)used, "not done");
+    else if (program->seen_at && program->seen_at[k] > 0)
+      snprintf(line + used, sizeof line - (size_t)used, "seen done at %.0f us", program->seen_at[k] * 1e6);
+    else
+      snprintf(line + used, sizeof line - (size_t)used, "done");
     options->record(options->user, line);
-    for (size_t k = done > 4 ? done - 4 : 0; k < program->step_count && k < done + 4; k++) {
-      const mxg_step *step = &plan->steps[program->steps[k]];
-      snprintf(line, sizeof line, "  step %u, bucket %u, slot %u: %s",
-               program->steps[k] - plan->ranks[r->rank].first_step, step->bucket, step->slot,
-               k < done ? "done" : "not done");
-      options->record(options->user, line);
-    }
   }
+}
+
+void mxg_team_tell(const void *state) {
+  const mxg_gpu_team *team = state;
+  if (!team->view->options.record) return;
+  for (uint32_t i = 0; i < team->count; i++) tell_rank(team, &team->ranks[i]);
 }
 
 /* ---- run ---- */
 
 mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
-  c->deadline = mxg_team_deadline(c->team);
-  mxg_status status = all_ranks(c, run_rank, err);
-  if (status != MXG_OK) mxg_team_tell(c->team);
+  const mxg_gpu_team *team = c->team;
+  mxg_error own = {0};
+  atomic_init(&c->broken, false);
+  mxg_status status = all_ranks(c, run_rank, &own);
+  if (status == MXG_OK) return MXG_OK;
+  mxg_team_tell(team);
+  /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */
+  if (c->begin && team->share) mxg_job_abort(team->view->agreement->job, &own);
+  if (err) *err = own;
   return status;
 }
 

@@ -5,13 +5,8 @@
 #include "transport_gpu.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
-/* For what begins now, by options.timeout_ms. */
-double mxg_team_deadline(const mxg_gpu_team *team);
-/* Until a program of the rank, started on this thread's GPU, has ended; MXG_ERR_TIMEOUT names rank and step. */
-mxg_status mxg_rank_wait(mxg_gpu_rank *rank, mxg_gpu_program *program, double deadline, mxg_error *err);
-/* The flight recorder. */
-void mxg_team_tell(const mxg_gpu_team *team);
 /* Whether the programs of MXG_MADE_* are there for what is bound now; and makes them. */
 bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made);
 mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err);
@@ -25,10 +20,15 @@ struct mxg_crew {
   unsigned make; /* MXG_MADE_*: what is made, by mxg_team_make */
   /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
   mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
-  double deadline;
   pthread_barrier_t all_here;
+  bool alone;          /* one thread waits for all ranks */
+  atomic_bool broken;  /* another process is lost or gave up: job_error says which */
+  mxg_error job_error; /* written before `broken` */
 };
 
+/* Until a program of the rank, started on this thread's GPU, has ended, by the view's deadline; MXG_ERR_TIMEOUT
+** names rank and step, or the process that is lost. */
+mxg_status mxg_crew_wait(mxg_crew *crew, mxg_gpu_rank *rank, mxg_gpu_program *program, mxg_error *err);
 /* Starts every rank's program `repeats` times and waits for their end; on a failure the flight recorder tells. */
 mxg_status mxg_crew_go(mxg_crew *crew, mxg_error *err);
 

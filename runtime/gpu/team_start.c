@@ -1,16 +1,17 @@
 /* team_start.c -- groups on the callers' streams: given to the GPUs in the order that events hold, and waited for
-*later.
+** later.
 **
 ** Of every rank there is the caller's stream and stream 0 of its programs. At a start, stream 0 waits for what its
-*caller's
-** stream has so far, and for what those of the ranks have whose sources it reads. At the end its caller's stream waits
-*for
-** stream 0, and so do those of the ranks whose sources were read: the caller may write them again. Nothing here waits.
- */
+** caller's stream has so far, and for what those of the ranks have whose sources it reads. At the end its caller's
+** stream waits for stream 0, and so do those of the ranks whose sources were read: the caller may write them
+** again. Nothing here waits. */
 #include "team_run.h"
 
+#include "agreement.h"
+#include "clock.h"
 #include "error.h"
-#include "memory.h"
+
+#include <string.h>
 
 static mxg_gpu_program *program_of(mxg_gpu_rank *r, uint32_t group) {
   return group == MXG_ALL_GROUPS ? &r->program : &r->parts[group];
@@ -73,6 +74,8 @@ static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group
   MXG_TRY(mxg_rank_meet_end(r, group, stream, err));
   if (r->capture) return mxg_event_record(r->captured[1], stream, err);
   program->under_way = true;
+  r->started = mxg_now();
+  memset(program->seen_at, 0, program->step_count * sizeof *program->seen_at);
   return mxg_event_record(program->end, stream, err);
 }
 
@@ -86,6 +89,13 @@ static mxg_status end_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t i, void
     MXG_TRY(mxg_event_follow(callers_stream(streams, k), end, err));
   }
   return MXG_OK;
+}
+
+mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, mxg_error *err) {
+  void *current = mxg_gpu_current();
+  mxg_status status = find_captures(state, streams, captured, err);
+  mxg_gpu_restore(current);
+  return status;
 }
 
 static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
@@ -111,29 +121,40 @@ static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams
 mxg_status mxg_team_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
   void *current = mxg_gpu_current();
   mxg_status status = start(state, group, streams, captured, err);
-  if (current) mxg_gpu_restore(current);
+  mxg_gpu_restore(current);
   return status;
 }
 
 /* The group's own program, and the whole's; for all groups every program. */
-static mxg_status wait_rank(mxg_gpu_rank *r, uint32_t group, double deadline, mxg_error *err) {
+static mxg_status wait_rank(mxg_crew *c, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
   uint32_t groups = r->parts ? r->team->view->plan->group_count : 0;
   MXG_TRY(mxg_gpu_use(r->gpu, err));
-  if (r->program.under_way) MXG_TRY(mxg_rank_wait(r, &r->program, deadline, err));
+  if (r->program.under_way) MXG_TRY(mxg_crew_wait(c, r, &r->program, err));
   for (uint32_t g = 0; g < groups; g++)
     if (r->parts[g].under_way && (group == MXG_ALL_GROUPS || group == g))
-      MXG_TRY(mxg_rank_wait(r, &r->parts[g], deadline, err));
+      MXG_TRY(mxg_crew_wait(c, r, &r->parts[g], err));
   return MXG_OK;
 }
 
 mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err) {
   mxg_gpu_team *team = state;
+  mxg_crew c = {.team = team, .alone = true};
   void *current = mxg_gpu_current();
-  double deadline = mxg_team_deadline(team);
+  mxg_error own = {0};
   mxg_status status = MXG_OK;
-  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
-    status = wait_rank(&team->ranks[i], group, deadline, err);
-  if (status != MXG_OK) mxg_team_tell(team);
-  if (current) mxg_gpu_restore(current);
+  atomic_init(&c.broken, false);
+  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
+    mxg_gpu_rank *r = &team->ranks[i];
+    status = wait_rank(&c, r, group, &own);
+    r->ended = mxg_now();
+    r->error = own;
+  }
+  if (status != MXG_OK) {
+    mxg_team_tell(team);
+    /* Streams of other processes may wait for this one's, and shall not wait for their deadline. */
+    if (team->share) mxg_job_abort(team->view->agreement->job, &own);
+    if (err) *err = own;
+  }
+  mxg_gpu_restore(current);
   return status;
 }

@@ -1,10 +1,11 @@
-/* transport_gpu.h -- what the transports with GPUs of one process share: a GPU a rank, kernels, memory of slots, and
+/* transport_gpu.h -- what the transports with GPUs share: a GPU a rank, kernels, memory of slots, and
  *the
  ** run with its deadline. A transport is then a function that fills a rank's program. */
 #ifndef MXG_TRANSPORT_GPU_H
 #define MXG_TRANSPORT_GPU_H
 
 #include "gpu_program.h"
+#include "share.h"
 #include "transport.h"
 
 typedef struct mxg_gpu_team mxg_gpu_team;
@@ -54,6 +55,9 @@ struct mxg_gpu_team {
   bool *kept;        /* as the programs were made for */
   bool ready;        /* slots are there for these places */
   unsigned made;     /* the programs of MXG_MADE_* are there too */
+  mxg_place *remote; /* by array: sources in other processes that are readable here; NULL without a job */
+  mxg_share *share;
+  uint32_t turns; /* meetings of all processes so far */
 };
 
 enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
@@ -61,13 +65,16 @@ enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
 mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *name, mxg_gpu_build build, bool stages,
                          mxg_error *err);
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
+mxg_status mxg_team_share(void *state, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
+mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, mxg_error *err);
 mxg_status mxg_team_prepare(void *state, mxg_error *err);
 mxg_status mxg_team_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err);
 mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err);
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
 mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
+void mxg_team_tell(const void *state);
 void mxg_team_close(void *state);
 
 /* ---- between team.c and team_run.c ---- */
@@ -81,10 +88,8 @@ mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
 /* ---- between processes: meet.c ---- */
 
 /* On `stream`, before and after a rank's program for `group`: until every rank of another process that is its peer
-*there has
-** begun as well, so that its sources are ready; and until those that read this rank's sources have ended. What is given
-*to
-** the stream can be captured. Nothing to do where all ranks are of one process. */
+** there has begun as well, so that its sources are ready; and until those that read this rank's sources have
+** ended. What is given to the stream can be captured. Nothing to do where all ranks are of one process. */
 mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 

@@ -55,6 +55,8 @@ typedef struct cu_copy_rows {
   X("cuDeviceGetName", device_name, (char *name, int room, int device))                                              \
   X("cuDeviceGetAttribute", device_attribute, (int *value, int attribute, int device))                               \
   X("cuDeviceTotalMem_v2", device_memory, (size_t * bytes, int device))                                              \
+  X("cuDeviceGetPCIBusId", device_bus_name, (char *name, int room, int device))                                      \
+  X("cuDeviceGetByPCIBusId", device_by_bus_name, (int *device, const char *name))                                    \
   X("cuDeviceCanAccessPeer", device_can_reach, (int *can, int device, int peer))                                     \
   X("cuDevicePrimaryCtxRetain", primary_retain, (cu_context * *context, int device))                                 \
   X("cuDevicePrimaryCtxRelease_v2", primary_release, (int device))                                                   \
@@ -67,6 +69,13 @@ typedef struct cu_copy_rows {
   X("cuMemFree_v2", memory_free, (uint64_t address))                                                                 \
   X("cuMemHostAlloc", pinned_alloc, (void **memory, size_t bytes, unsigned flags))                                   \
   X("cuMemFreeHost", pinned_free, (void *memory))                                                                    \
+  X("cuMemHostRegister_v2", host_register, (void *memory, size_t bytes, unsigned flags))                             \
+  X("cuMemHostUnregister", host_unregister, (void *memory))                                                          \
+  X("cuMemHostGetDevicePointer_v2", host_address, (uint64_t * address, void *memory, unsigned flags))                \
+  X("cuMemGetAddressRange_v2", memory_range, (uint64_t * base, size_t * bytes, uint64_t address))                    \
+  X("cuIpcGetMemHandle", ipc_export, (mxg_gpu_handle * handle, uint64_t address))                                    \
+  X("cuIpcOpenMemHandle_v2", ipc_import, (uint64_t * address, mxg_gpu_handle handle, unsigned flags))                \
+  X("cuIpcCloseMemHandle", ipc_close, (uint64_t address))                                                            \
   X("cuMemcpyAsync", memory_copy, (uint64_t dst, uint64_t src, size_t bytes, mxg_cu_stream * stream))                \
   X("cuMemcpy2DAsync_v2", memory_copy_rows, (const cu_copy_rows *what, mxg_cu_stream *stream))                       \
   X("cuPointerGetAttribute", pointer_attribute, (void *value, int attribute, uint64_t address))                      \
@@ -77,6 +86,10 @@ typedef struct cu_copy_rows {
   X("cuStreamDestroy_v2", stream_free, (mxg_cu_stream * stream))                                                     \
   X("cuStreamSynchronize", stream_wait, (mxg_cu_stream * stream))                                                    \
   X("cuStreamQuery", stream_query, (mxg_cu_stream * stream))                                                         \
+  X("cuStreamWriteValue32_v2", stream_write,                                                                         \
+    (mxg_cu_stream * stream, uint64_t address, uint32_t value, unsigned flags))                                      \
+  X("cuStreamWaitValue32_v2", stream_await,                                                                          \
+    (mxg_cu_stream * stream, uint64_t address, uint32_t value, unsigned flags))                                      \
   X("cuStreamWaitEvent", stream_follow, (mxg_cu_stream * stream, mxg_cu_event * event, unsigned flags))              \
   X("cuStreamGetCaptureInfo_v2", capture_info,                                                                       \
     (mxg_cu_stream * stream, int *status, uint64_t *id, cu_graph **graph, const void **nodes, size_t *count))        \
@@ -303,6 +316,7 @@ mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err) {
 
 void *mxg_gpu_current(void) {
   cu_context *context = NULL;
+  (void)pthread_once(&once, find_once);
   return known.usable && cu.context_current(&context) == cuda_success ? context : NULL;
 }
 
@@ -327,6 +341,24 @@ mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err
   MXG_TRY(mxg_gpu_use(gpu, err));
   int result = cu.context_reach(peer->context, 0);
   return check(result == cuda_peer_enabled ? cuda_success : result, "cuCtxEnablePeerAccess", err);
+}
+
+mxg_status mxg_gpu_bus_name(char *text, size_t room, int ordinal, mxg_error *err) {
+  mxg_gpu_info info;
+  int device = 0;
+  MXG_TRY(ask(&info, &device, ordinal, err));
+  return check(cu.device_bus_name(text, (int)room, device), "cuDeviceGetPCIBusId", err);
+}
+
+mxg_status mxg_gpu_can_reach(bool *can, int ordinal, const char *bus_name, mxg_error *err) {
+  mxg_gpu_info info;
+  int device = 0, peer = 0, reaches = 0;
+  *can = true;
+  MXG_TRY(ask(&info, &device, ordinal, err));
+  if (cu.device_by_bus_name(&peer, bus_name) != cuda_success || peer == device) return MXG_OK;
+  MXG_TRY(check(cu.device_can_reach(&reaches, device, peer), "cuDeviceCanAccessPeer", err));
+  *can = reaches != 0;
+  return MXG_OK;
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
@@ -396,6 +428,42 @@ mxg_status mxg_gpu_fill_rows(uint64_t dst, uint64_t pitch, uint8_t byte, uint64_
   return check(cu.memory_fill_rows(dst, pitch, byte, width, height, stream), "cuMemsetD2D8Async", err);
 }
 
+/* ---- memory of other processes ----------------------------------------------------------------------------------- */
+
+mxg_status mxg_gpu_range(uint64_t *base, uint64_t *bytes, uint64_t address, mxg_error *err) {
+  size_t count = 0;
+  *base = 0;
+  mxg_status status = check(cu.memory_range(base, &count, address), "cuMemGetAddressRange", err);
+  *bytes = count;
+  return status;
+}
+
+mxg_status mxg_gpu_export(mxg_gpu_handle *handle, uint64_t base, mxg_error *err) {
+  return check(cu.ipc_export(handle, base), "cuIpcGetMemHandle", err);
+}
+
+mxg_status mxg_gpu_import(uint64_t *base, const mxg_gpu_handle *handle, mxg_error *err) {
+  *base = 0;
+  return check(cu.ipc_import(base, *handle, 1 /* with peer access */), "cuIpcOpenMemHandle", err);
+}
+
+void mxg_gpu_import_close(uint64_t base) {
+  if (base) (void)cu.ipc_close(base);
+}
+
+mxg_status mxg_gpu_register(uint64_t *address, void *memory, uint64_t bytes, mxg_error *err) {
+  *address = 0;
+  MXG_TRY(check(cu.host_register(memory, bytes, 3 /* for every context, with an address of the GPU */),
+                "cuMemHostRegister", err));
+  mxg_status status = check(cu.host_address(address, memory, 0), "cuMemHostGetDevicePointer", err);
+  if (status != MXG_OK) (void)cu.host_unregister(memory);
+  return status;
+}
+
+void mxg_gpu_unregister(void *memory) {
+  if (memory) (void)cu.host_unregister(memory);
+}
+
 /* ---- order ------------------------------------------------------------------------------------------------------- */
 
 mxg_status mxg_stream_create(mxg_cu_stream **out, mxg_error *err) {
@@ -415,6 +483,15 @@ mxg_status mxg_stream_done(bool *done, mxg_cu_stream *stream, mxg_error *err) {
   int result = cu.stream_query(stream);
   *done = result == cuda_success;
   return check(result == cuda_not_ready ? cuda_success : result, "cuStreamQuery", err);
+}
+
+mxg_status mxg_stream_write(mxg_cu_stream *stream, uint64_t flag, uint32_t value, mxg_error *err) {
+  return check(cu.stream_write(stream, flag, value, 0 /* after all before it, for the whole system */),
+               "cuStreamWriteValue32", err);
+}
+
+mxg_status mxg_stream_await(mxg_cu_stream *stream, uint64_t flag, uint32_t value, bool exactly, mxg_error *err) {
+  return check(cu.stream_await(stream, flag, value, exactly ? 1 : 0), "cuStreamWaitValue32", err);
 }
 
 mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err) {

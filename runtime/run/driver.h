@@ -54,6 +54,12 @@ mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err);
 /* Lets kernels and copies of `gpu` reach the memory of `peer`. MXG_ERR_UNSUPPORTED where the machine cannot. */
 mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err);
 
+/* Where a GPU sits in the machine, "0000:3F:00.0": the same in every process, whatever it sees of the GPUs. */
+mxg_status mxg_gpu_bus_name(char *text, size_t room, int ordinal, mxg_error *err);
+/* Whether a GPU reaches the memory of the one at `bus_name`; where this process does not see that one, nothing speaks
+** against it. */
+mxg_status mxg_gpu_can_reach(bool *can, int ordinal, const char *bus_name, mxg_error *err);
+
 /* ---- memory; copies go either way, and are asynchronous on pinned memory ---- */
 
 mxg_status mxg_gpu_alloc(uint64_t *address, uint64_t bytes, mxg_error *err);
@@ -72,6 +78,22 @@ mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_strea
 mxg_status mxg_gpu_fill_rows(uint64_t dst, uint64_t pitch, uint8_t byte, uint64_t width, uint64_t height,
                              mxg_cu_stream *stream, mxg_error *err);
 
+/* ---- memory of other processes of the machine ---- */
+
+typedef struct mxg_gpu_handle { /* CUipcMemHandle */
+  unsigned char bytes[64];
+} mxg_gpu_handle;
+
+/* The allocation that an address is in. */
+mxg_status mxg_gpu_range(uint64_t *base, uint64_t *bytes, uint64_t address, mxg_error *err);
+/* Only whole allocations of cuMemAlloc (cudaMalloc) can be given to another process. */
+mxg_status mxg_gpu_export(mxg_gpu_handle *handle, uint64_t base, mxg_error *err);
+mxg_status mxg_gpu_import(uint64_t *base, const mxg_gpu_handle *handle, mxg_error *err);
+void mxg_gpu_import_close(uint64_t base); /* 0 is fine */
+/* Makes memory of the host one that GPUs write and wait on. */
+mxg_status mxg_gpu_register(uint64_t *address, void *memory, uint64_t bytes, mxg_error *err);
+void mxg_gpu_unregister(void *memory); /* NULL is fine */
+
 /* ---- order ---- */
 
 mxg_status mxg_stream_create(mxg_cu_stream **out, mxg_error *err);
@@ -79,6 +101,9 @@ void mxg_stream_free(mxg_cu_stream *stream);
 mxg_status mxg_stream_wait(mxg_cu_stream *stream, mxg_error *err); /* the host waits */
 /* Whether all work so far is done; for waits with a deadline. */
 mxg_status mxg_stream_done(bool *done, mxg_cu_stream *stream, mxg_error *err);
+/* The stream writes a flag when all before is done; it goes on when the flag is `value`, or at least that. */
+mxg_status mxg_stream_write(mxg_cu_stream *stream, uint64_t flag, uint32_t value, mxg_error *err);
+mxg_status mxg_stream_await(mxg_cu_stream *stream, uint64_t flag, uint32_t value, bool exactly, mxg_error *err);
 mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err);
 void mxg_event_free(mxg_cu_event *event);
 mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err);

@@ -1,13 +1,18 @@
 /* exec.c -- the executor: names to arrays, bound memory and its checks, and the choice of a transport. Moving bytes is
-** the transports' (transport_host.c and others); the schedule is the plan's. */
+** the transports' (transport_host.c and others); the schedule is the plan's; what processes have to agree on is
+** agreement.c's. */
+#include "agreement.h"
 #include "bundle.h"
 #include "choose.h"
+#include "clock.h"
 #include "error.h"
 #include "memory.h"
 #include "nvtx.h"
 #include "plan_check.h"
+#include "share.h"
 #include "transport.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -25,10 +30,15 @@ struct mxg_exec {
   unsigned char *starts;     /* by group: enum start */
   uint32_t *names;           /* 1 + array, hashed by rank, side and name */
   size_t name_room;          /* a power of two */
+  mxg_agreement *agreement;
+  bool changed; /* bindings are new since the processes last exchanged them */
 };
 
 /* What mxg_exec_start has done last for a group. */
 enum start { never_started, was_started, was_captured };
+
+enum { default_timeout_ms = 60000 };
+static const double report_patience = 0.4; /* seconds beyond a deadline for processes to say that it passed */
 
 /* By mxg_transport; NULL: not in this library. */
 static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
@@ -38,10 +48,8 @@ enum { transport_count = sizeof transports / sizeof *transports };
 
 /* ---- create ---- */
 
-static mxg_status choose_transport(mxg_exec *exec, mxg_error *err) {
-  unsigned which = exec->view.options.transport;
-  if (which == MXG_AUTO) which = mxg_choose(&exec->view, exec->why);
-  exec->transport = (mxg_transport)which;
+static mxg_status take_transport(mxg_exec *exec, mxg_error *err) {
+  unsigned which = exec->transport;
   if (which >= transport_count) return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no transport %u", which);
   if (transports[which]) {
     exec->table = transports[which];
@@ -57,6 +65,13 @@ static mxg_status choose_transport(mxg_exec *exec, mxg_error *err) {
   mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version", transport_names[which]);
   mxg_error_help(err, "these are: %s", list);
   return MXG_ERR_UNSUPPORTED;
+}
+
+static mxg_status open_transport(mxg_exec *exec, mxg_error *err) {
+  MXG_TRY(take_transport(exec, err));
+  if (exec->agreement && !exec->table->share)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s does not work between processes", exec->table->name);
+  return exec->table->open(&exec->state, &exec->view, err);
 }
 
 static mxg_status copy_options(mxg_exec *exec, const mxg_exec_options *options, mxg_error *err) {
@@ -106,12 +121,13 @@ static void hash_names(mxg_exec *exec) {
   }
 }
 
-static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
+static mxg_status prepare(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
   const mxg_plan *plan = mxg_bundle_plan(bundle);
   exec->view.bundle = bundle;
   exec->view.plan = plan;
   exec->name_room = 64;
   while (exec->name_room < (size_t)plan->array_count * 2) exec->name_room *= 2;
+  MXG_TRY(copy_options(exec, options, err));
   exec->names = mxg_alloc(exec->name_room * sizeof *exec->names);
   exec->places = mxg_alloc(plan->array_count * sizeof *exec->places);
   exec->bound = mxg_alloc(plan->array_count * sizeof *exec->bound);
@@ -121,14 +137,67 @@ static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec
   exec->starts = mxg_alloc(plan->group_count);
   if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks || !exec->starts)
     return mxg_fail_nomem(err);
-  MXG_TRY(copy_options(exec, options, err));
   MXG_TRY(choose_ranks(exec, err));
   exec->view.ranks = exec->ranks;
-  MXG_TRY(choose_transport(exec, err));
   exec->view.places = exec->places;
   exec->view.kept = exec->kept;
   hash_names(exec);
-  return exec->table->open(&exec->state, &exec->view, err);
+  return MXG_OK;
+}
+
+static void set_deadline(mxg_exec *exec) {
+  unsigned ms = exec->view.options.timeout_ms;
+  exec->view.deadline = mxg_now() + (ms ? ms : default_timeout_ms) * 1e-3;
+}
+
+/* The transports copy and direct are for one host whose GPUs reach each other: whether that is so. */
+static mxg_status check_reach(mxg_exec *exec, mxg_error *err) {
+  const mxg_agreement *a = exec->agreement;
+  mxg_error own = {0};
+  if (exec->transport != MXG_COPY && exec->transport != MXG_DIRECT) return MXG_OK;
+  (void)mxg_share_check(&exec->view, &own);
+  return mxg_job_agree(a->job, "the check of peer access", &own, exec->view.deadline, err);
+}
+
+/* All processes come here, however they fared, and all leave with MXG_OK or none. */
+static mxg_status build_together(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
+  mxg_job *job = exec->view.options.job;
+  mxg_error opened = {0};
+  mxg_transport pick = exec->transport;
+  set_deadline(exec);
+  if (own->status == MXG_OK && pick == MXG_AUTO) pick = mxg_choose(&exec->view, exec->why);
+  MXG_TRY(mxg_agreement_make(&exec->agreement, &exec->view, &exec->transport, pick, exec->why, sizeof exec->why, own,
+                             exec->view.deadline, err));
+  exec->view.agreement = exec->agreement;
+  if (exec->view.options.transport == MXG_AUTO) {
+    mxg_error cannot = {0};
+    mxg_status status = check_reach(exec, &cannot);
+    if (status == MXG_ERR_UNSUPPORTED) {
+      exec->transport = transports[MXG_NCCL] ? MXG_NCCL : MXG_HOST;
+      snprintf(exec->why, sizeof exec->why, "%.250s", cannot.text);
+    } else if (status != MXG_OK) {
+      if (err) *err = cannot;
+      return status;
+    }
+  } else {
+    MXG_TRY(check_reach(exec, err));
+  }
+  (void)open_transport(exec, &opened);
+  return mxg_job_agree(job, "the opening of the transport", &opened, exec->view.deadline, err);
+}
+
+static mxg_status build(mxg_exec *exec, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
+  mxg_error own = {0};
+  mxg_status status = prepare(exec, bundle, options, &own);
+  exec->changed = true;
+  exec->transport = exec->view.options.transport;
+  if (exec->view.options.job) return build_together(exec, &own, err);
+  if (status != MXG_OK) {
+    if (err) *err = own;
+    return status;
+  }
+  if (exec->transport == MXG_AUTO) exec->transport = mxg_choose(&exec->view, exec->why);
+  return open_transport(exec, err);
 }
 
 mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err) {
@@ -147,6 +216,7 @@ mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_e
 void mxg_exec_free(mxg_exec *exec) {
   if (!exec) return;
   if (exec->table) exec->table->close(exec->state);
+  mxg_agreement_free(exec->agreement);
   mxg_free(exec->names);
   mxg_free(exec->places);
   mxg_free(exec->bound);
@@ -204,6 +274,7 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
   if (exec->table->bind) MXG_TRY(exec->table->bind(exec->state, array, err));
   exec->bound[array] = true;
   exec->checked = false;
+  exec->changed = true;
   return MXG_OK;
 }
 
@@ -219,6 +290,7 @@ static mxg_status check_all_bound(const mxg_exec *exec, mxg_error *err) {
     if (!exec->here[plan->arrays[both[1]].rank]) continue;
     for (int s = 0; s < 2; s++) {
       if (exec->bound[both[s]] || seen[both[s]] || plan->arrays[both[s]].side == MXG_SCRATCH) continue;
+      if (exec->agreement && !exec->here[plan->arrays[both[s]].rank]) continue; /* its own process may have it */
       seen[both[s]] = true;
       if (both[s] < first) first = both[s];
       count++;
@@ -333,13 +405,47 @@ static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
   return MXG_OK;
 }
 
+/* With a job all processes come here, and go on together or not at all. */
+static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
+  mxg_error own = {0};
+  bool changed = exec->changed;
+  set_deadline(exec);
+  (void)make_ready(exec, &own);
+  if (!exec->agreement) {
+    if (err && own.status != MXG_OK) *err = own;
+    return own.status;
+  }
+  MXG_TRY(mxg_agreement_start(exec->agreement, &changed, &own, exec->view.deadline, err));
+  if (!changed) return MXG_OK;
+  exec->changed = true; /* also when it fails below */
+  MXG_TRY(mxg_agreement_bound(exec->agreement, &exec->view, exec->bound, exec->view.deadline, err));
+  MXG_TRY(exec->table->share(exec->state, err));
+  exec->changed = false;
+  return MXG_OK;
+}
+
+/* A run is good when it was good on all processes: then no one reads the sources any more. */
+static mxg_status end_run(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
+  if (exec->agreement) {
+    mxg_error theirs = {0};
+    double deadline = exec->view.deadline + report_patience;
+    mxg_status status = mxg_job_agree(exec->agreement->job, "the end of the run", own, deadline, &theirs);
+    if (status != MXG_OK && own->status == MXG_OK && exec->table->tell) exec->table->tell(exec->state);
+    if (status != MXG_OK && err) *err = theirs;
+    return status;
+  }
+  if (own->status != MXG_OK && err) *err = *own;
+  return own->status;
+}
+
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
+  mxg_error own = {0};
   if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
-  MXG_TRY(make_ready(exec, err));
+  MXG_TRY(start_run(exec, err));
   mxg_range_begin("run ", exec->view.plan->name);
-  mxg_status status = exec->table->run(exec->state, err);
+  (void)exec->table->run(exec->state, &own);
   mxg_range_end();
-  return status;
+  return end_run(exec, &own, err);
 }
 
 /* ---- by group ---- */
@@ -350,10 +456,38 @@ static mxg_status check_group(const mxg_exec *exec, uint32_t group, mxg_error *e
   return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no group %u: the bundle has %u", group, groups);
 }
 
+/* Nothing has to be checked, and no process told, before the next start. */
+static bool is_ready(const mxg_exec *exec) { return exec->checked && (!exec->agreement || !exec->changed); }
+
 mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err) {
   if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_prepare: exec is NULL");
-  MXG_TRY(make_ready(exec, err));
+  MXG_TRY(start_run(exec, err));
   return exec->table->prepare ? exec->table->prepare(exec->state, err) : MXG_OK;
+}
+
+/* A transport that can only do all of it at once: a run of a part of the schedule. */
+static mxg_status start_whole(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err) {
+  mxg_error own = {0};
+  bool captured = false;
+  MXG_TRY(start_run(exec, err));
+  (void)exec->table->start(exec->state, group, streams, &captured, &own);
+  return end_run(exec, &own, err);
+}
+
+static mxg_status start_group(mxg_exec *exec, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
+  const mxg_transport_table *table = exec->table;
+  *captured = false;
+  if (!table->wait) return start_whole(exec, group, streams, err);
+  if (!is_ready(exec)) {
+    MXG_TRY(table->captures(exec->state, streams, captured, err));
+    if (*captured) {
+      mxg_fail(err, MXG_ERR_USAGE, 682, "a start inside a capture, and nothing was prepared before it");
+      mxg_error_help(err, "call mxg_exec_prepare, or start and wait once, before the capture begins");
+      return MXG_ERR_USAGE;
+    }
+    MXG_TRY(start_run(exec, err));
+  }
+  return table->start(exec->state, group, streams, captured, err);
 }
 
 static void note_start(mxg_exec *exec, uint32_t group, enum start what) {
@@ -367,10 +501,9 @@ mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, 
   MXG_TRY(check_group(exec, group, err));
   if (!exec->table->start)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no start by group", exec->table->name);
-  MXG_TRY(make_ready(exec, err));
   bool all = group == MXG_ALL_GROUPS, captured = false;
   mxg_range_begin(all ? "run " : "", all ? plan->name : plan->strings + plan->groups[group].name);
-  mxg_status status = exec->table->start(exec->state, group, streams, &captured, err);
+  mxg_status status = start_group(exec, group, streams, &captured, err);
   mxg_range_end();
   if (status == MXG_OK) note_start(exec, group, captured ? was_captured : was_started);
   return status;
@@ -392,24 +525,32 @@ mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err) {
   for (uint32_t g = 0; g < plan->group_count; g++)
     if (group == MXG_ALL_GROUPS || group == g) any = any || exec->starts[g] == was_started;
   if (!any) return refuse_wait(exec, group, err);
+  set_deadline(exec);
   return exec->table->wait ? exec->table->wait(exec->state, group, err) : MXG_OK;
 }
 
 mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
+  mxg_error own = {0};
   if (!exec || !seconds || repeats == 0)
     return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_measure: exec or seconds is NULL, or repeats is 0");
   if (!exec->table->measure)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to measure", exec->table->name);
-  MXG_TRY(make_ready(exec, err));
-  return exec->table->measure(exec->state, repeats, seconds, start_seconds, err);
+  MXG_TRY(start_run(exec, err));
+  (void)exec->table->measure(exec->state, repeats, seconds, start_seconds, &own);
+  MXG_TRY(end_run(exec, &own, err));
+  return exec->agreement ? mxg_agreement_longest(exec->agreement, repeats, seconds, start_seconds,
+                                                 exec->view.deadline + report_patience, err)
+                         : MXG_OK;
 }
 
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err) {
+  mxg_error own = {0};
   if (!exec || !path) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_trace: exec or path is NULL");
   if (!exec->table->trace)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to trace", exec->table->name);
-  MXG_TRY(make_ready(exec, err));
-  return exec->table->trace(exec->state, path, err);
+  MXG_TRY(start_run(exec, err));
+  (void)exec->table->trace(exec->state, path, &own);
+  return end_run(exec, &own, err);
 }
 
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why) {

@@ -1,10 +1,8 @@
-/* nvtx.c -- see nvtx.h. This is an NVTX (version 3) client without NVTX's headers: what a profiler and its client say
-*to each
-** other is small and does not change. A profiler names its library in NVTX_INJECTION64_PATH; the client opens it and
-*calls
-** its InitializeInjectionNvtx2 with a function that gives tables by number; the library takes from the table of
-*callbacks,
-** module by module, an array of places of function pointers and writes its own functions into those that it has. */
+/* nvtx.c -- see nvtx.h. This is an NVTX (version 3) client without NVTX's headers: what a profiler and its client
+** say to each other is small and does not change. A profiler names its library in NVTX_INJECTION64_PATH; the
+** client opens it and calls its InitializeInjectionNvtx2 with a function that gives tables by number; the library
+** takes from the table of callbacks, module by module, an array of places of function pointers and writes its own
+** functions into those that it has. */
 #include "nvtx.h"
 
 #include <dlfcn.h>

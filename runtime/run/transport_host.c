@@ -11,6 +11,7 @@
 #include "memory.h"
 #include "mx_scale.h"
 #include "parallel.h"
+#include "peek.h"
 #include "plan_check.h"
 #include "transport.h"
 #include "write_mask.h"
@@ -27,6 +28,7 @@ typedef struct host {
   wire_room *rooms;  /* one a worker */
   mxg_place *places; /* the view's, and scratch's: an element is written by its own rank only */
   uint32_t group;    /* of this run; MXG_ALL_GROUPS: all */
+  mxg_peek *peek;    /* sources in other processes; NULL without a job */
   atomic_bool stop;
   _Atomic uint32_t next_rank; /* index into the view's ranks */
   pthread_mutex_t lock;       /* of what follows */
@@ -438,6 +440,7 @@ static void host_close(void *state) {
   if (!h) return;
   for (unsigned i = 0; h->rooms && i < mxg_pool_threads(h->pool); i++) mxg_free(h->rooms[i].bytes);
   mxg_pool_free(h->pool);
+  mxg_peek_free(h->peek);
   mxg_free(h->rooms);
   pthread_mutex_destroy(&h->lock);
   mxg_free(h->places);
@@ -481,10 +484,14 @@ static void measure_progress(host *h) {
   }
 }
 
-static mxg_status run_group(host *h, uint32_t group, mxg_error *err) {
+static mxg_status host_share(void *state, mxg_error *err) {
+  host *h = state;
+  return mxg_peek_exchange(&h->peek, h->view, err);
+}
+
+static mxg_status run_ranks_of(host *h, uint32_t group, mxg_error *err) {
   const mxg_exec_view *view = h->view;
   h->group = group;
-  memcpy(h->places, view->places, view->plan->array_count * sizeof *h->places);
   memset(&h->first_error, 0, sizeof h->first_error);
   atomic_store(&h->stop, false);
   atomic_store(&h->next_rank, 0);
@@ -502,6 +509,14 @@ static mxg_status run_group(host *h, uint32_t group, mxg_error *err) {
   return h->first_error.status;
 }
 
+static mxg_status run_group(host *h, uint32_t group, mxg_error *err) {
+  memcpy(h->places, h->view->places, h->view->plan->array_count * sizeof *h->places);
+  mxg_status status = h->peek ? mxg_peek_read(h->peek, h->places, err) : MXG_OK;
+  if (status == MXG_OK) status = run_ranks_of(h, group, err);
+  if (h->peek) mxg_peek_drop(h->peek);
+  return status;
+}
+
 static mxg_status host_run(void *state, mxg_error *err) { return run_group(state, MXG_ALL_GROUPS, err); }
 
 /* There is no stream to put it on: a start does all of it, here and now. */
@@ -513,4 +528,4 @@ static mxg_status host_start(void *state, uint32_t group, void *const *streams, 
 }
 
 const mxg_transport_table mxg_transport_host = {
-    .name = "host", .open = host_open, .run = host_run, .start = host_start, .close = host_close};
+    .name = "host", .open = host_open, .share = host_share, .run = host_run, .start = host_start, .close = host_close};

@@ -97,7 +97,7 @@ def graphs(bundle, transport):
     torch.cuda.synchronize()
     check(wrong_of(bundle, executor, sources, targets) == 0, f"{transport}: started after the graph")
     executor.close()
-    other, sources, targets = bound(bundle, transport, [0, 0])
+    other = bound(bundle, transport, [0, 0])[0]
     graph = torch.cuda.CUDAGraph()
     code = None
     with torch.cuda.graph(graph):
@@ -116,22 +116,25 @@ def streams(bundle, transport):
     executor, sources, targets = bound(bundle, transport, gpus)
     sides = [torch.cuda.Stream(device=gpu) for gpu in gpus]
     executor.prepare()
+    change(sources, 1)  # every kernel of torch is loaded before: loading one waits for the GPU
+    for rank in executor.ranks:
+        [tensor.clone() for tensor in targets[rank].values()] + [tensor.zero_() for tensor in targets[rank].values()]
     torch.cuda.synchronize(gpus[1])
     torch.cuda.synchronize(gpus[0])
     here = torch.cuda.current_device()
     for side, rank in zip(sides, executor.ranks):
         with torch.cuda.stream(side):
-            torch.cuda._sleep(20_000_000)
+            torch.cuda._sleep(50_000_000)
             change({key: value for key, value in sources.items() if key[0] == rank}, 2)
     for group in bundle.groups:
         executor.start(group, streams=sides)
+    check(not sides[0].query(), f"{transport}: starts return before the work is done")
     copies = {}
     for side, rank in zip(sides, executor.ranks):
         with torch.cuda.stream(side):
             copies[rank] = {name: tensor.clone() for name, tensor in targets[rank].items()}
             for tensor in targets[rank].values():
                 tensor.zero_()
-    check(not sides[0].query(), f"{transport}: starts return before the work is done")
     executor.wait()
     for side in sides:
         side.synchronize()
@@ -161,6 +164,7 @@ example(["export.py"])
 example(["export.py", "--transport", "copy", "--width", "2"])
 example(["reconcile.py"])
 example(["reconcile.py", "--set", "quantised=false"], code=1, words="nothing was quantised")
-if GPUS > 1:
-    example(["reconcile.py"], processes=2)
+example(["reconcile.py"], processes=2)  # on two GPUs, or both on one
+example(["export.py"], processes=2)
+example(["export.py", "--transport", "copy", "--width", "2"], processes=2)
 sys.exit(1 if failures else 0)

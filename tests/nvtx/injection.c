@@ -1,6 +1,5 @@
-/* injection.c -- the smallest profiler: a library for NVTX_INJECTION64_PATH that takes ranges and keeps their names,
-*for
-** unit/test_nvtx.c. Written from the profiler's side, with NVTX's own header where the machine has it. */
+/* injection.c -- the smallest profiler: a library for NVTX_INJECTION64_PATH that takes ranges and keeps their
+** names, for unit/test_nvtx.c. Written from the profiler's side, with NVTX's own header where the machine has it. */
 #ifdef HAVE_NVTX3
 #include <nvtx3/nvToolsExt.h>
 

@@ -50,6 +50,14 @@ int main(void) {
   FIELD(mxg_exec_options, copy_streams);
   FIELD(mxg_exec_options, no_graph);
   FIELD(mxg_exec_options, record);
+  FIELD(mxg_exec_options, job);
+  BEGIN(mxg_job_options);
+  FIELD(mxg_job_options, size);
+  FIELD(mxg_job_options, rank);
+  FIELD(mxg_job_options, world);
+  FIELD(mxg_job_options, address);
+  FIELD(mxg_job_options, port);
+  FIELD(mxg_job_options, timeout_ms);
   BEGIN(mxg_kernel_counts);
   FIELD(mxg_kernel_counts, cached);
   FIELD(mxg_kernel_counts, compiled);

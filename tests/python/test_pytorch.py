@@ -5,6 +5,7 @@ with the host transport, by group, and numpy's own arithmetic agrees; wrong call
     test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch"""
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -240,8 +241,54 @@ def tuning_that_does_not_fit_is_a_warning():
             check(len(texts) == tune and all("too new" in text for text in texts), f"warnings with tune={tune}: {texts}")
 
 
+def one_of_two_processes():
+    """A rank in a process of its own; its peer is another. Sources of the other rank are not bound here."""
+    bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+    sources = random_sources(bundle, 3)
+    want = {key: value for key, value in wanted(bundle, sources).items()}
+    with mxgen.Job(timeout_ms=20000) as job:
+        executor = mxgen.Executor(bundle, transport="host", job=job, timeout_ms=20000)
+        check(executor.ranks == [job.rank], "the rank of a process")
+        for (rank, name), (data, scales) in sources.items():
+            if rank == job.rank:
+                executor.bind(rank, "source", name, data, scales)
+        targets = {}
+        for tensor in bundle.of(job.rank, "target"):
+            targets[job.rank, tensor.name] = numpy.full(tensor.shape, 0xa5a5, numpy.uint16)
+            executor.bind(job.rank, "target", tensor.name, targets[job.rank, tensor.name])
+        executor.prepare()
+        for group in bundle.groups:
+            executor.start(group)
+        executor.wait()
+        check(targets and count_wrong(targets, {key: want[key] for key in targets}) == 0, f"process {job.rank}: by group")
+        for target in targets.values():
+            target[:] = 0
+        executor.run()
+        check(count_wrong(targets, {key: want[key] for key in targets}) == 0, f"process {job.rank}: run")
+        executor.close()
+
+
+def two_processes():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = [subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2",
+                                                                   "MASTER_ADDR": "127.0.0.1", "MXGEN_PORT": port,
+                                                                   "MXG_TEST_PROCESS": "1"}) for rank in (0, 1)]
+    try:
+        check([child.wait(timeout=60) for child in children] == [0, 0], "two processes")
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+if os.environ.get("MXG_TEST_PROCESS"):
+    one_of_two_processes()
+    sys.exit(1 if failures else 0)
 structs_are_the_headers()
 tuning_that_does_not_fit_is_a_warning()
 moves_are_right()
+two_processes()
 errors_are_exceptions()
 sys.exit(1 if failures else 0)

@@ -1,7 +1,6 @@
 /* Groups: what the planner makes of a recipe's layers, what a bundle tells of them, and start and wait of the host
-*transport:
-** every group alone, in any order, gives what a run gives. Wrong calls are refused. The programs of groups are
-** test_gpu_program.c's. */
+** transport: every group alone, in any order, gives what a run gives. Wrong calls are refused. The programs of
+** groups are test_gpu_program.c's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

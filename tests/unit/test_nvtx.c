@@ -1,6 +1,6 @@
-/* nvtx.c: without a profiler nothing happens; with one, every start and every run is one range in the domain "mxgen".
-*The
-** profiler is tests/nvtx/injection.c, and a process attaches one only once, so each case is a process of its own. */
+/* nvtx.c: without a profiler nothing happens; with one, every start and every run is one range in the domain
+** "mxgen". The profiler is tests/nvtx/injection.c, and a process attaches one only once, so each case is a process
+** of its own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
