@@ -1,6 +1,7 @@
 /* bench_recipe.c -- `mxgen bench RECIPE`: a schedule on this machine's GPUs, checked and timed. */
 #include "bench_gather.h"
 #include "driver.h"
+#include "launcher.h"
 #include "progress.h"
 #include "recipe_args.h"
 
@@ -77,12 +78,16 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
   if (!bench.copy && !bench.direct && !bench.automatic)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, auto and all",
                     args->transport);
-  MXG_TRY(mxg_gather_bench_run(&bench, err));
+  MXG_TRY(mxg_processes_join(&bench.processes, bench.timeout_ms, err));
+  bool speaks = bench.processes.rank == 0;
+  mxg_status status = mxg_gather_bench_run(&bench, err);
+  mxg_processes_leave(&bench.processes);
+  MXG_TRY(status);
   mxg_text text = {0};
-  print(&bench, args->json, &text);
+  if (speaks) print(&bench, args->json, &text);
   uint64_t wrong = 0;
   for (unsigned i = 0; i < bench.line_count; i++) wrong += bench.lines[i].wrong;
-  MXG_TRY(mxg_out(&text, err));
+  if (speaks) MXG_TRY(mxg_out(&text, err));
   if (wrong)
     return mxg_fail(err, MXG_ERR_WRONG, 831, "%llu bytes are not what the host transport makes of the same shards",
                     (unsigned long long)wrong);
@@ -112,6 +117,7 @@ mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err) {
   const char *archs[most_archs + 1];
   mxg_bundle *bundle = NULL;
   mxg_options options = MXG_OPTIONS_INIT;
+  if (mxg_launcher_wanted(args)) return mxg_launcher_run(args, err);
   options.sets = args->sets.items;
   options.archs = archs;
   if (mxg_args_is_bundle(args->operands[0])) {

@@ -4,7 +4,7 @@
 #ifndef MXG_BENCH_GATHER_H
 #define MXG_BENCH_GATHER_H
 
-#include "mxrt.h"
+#include "processes.h"
 
 enum { MXG_GATHER_LINES = 4 };
 
@@ -23,6 +23,8 @@ typedef struct mxg_gather_bench {
   bool no_check, no_graph;
   unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;
+  mxg_processes
+      processes;     /* zero: all ranks are in this one; results are then process 0's, and wrong bytes everybody's */
   const char *trace; /* file for a trace of the last transport; NULL: none */
   /* results */
   char device[128];
