@@ -113,8 +113,8 @@ void mxg_job_free(mxg_job *job);
  */
 
 /* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
-*is
-** expected to be fastest; host where GPUs are missing or do not reach each other. */
+ *is
+ ** expected to be fastest; host where GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -169,9 +169,10 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
+const char *mxg_transport_name(mxg_transport transport); /* "copy"; "unknown" for what is none */
 /* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
-*chose.
-** Lives with the executor. */
+ *chose.
+ ** Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */

@@ -94,39 +94,15 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
   return MXG_OK;
 }
 
-/* Kernels for the GPUs that are here, each architecture once. */
-static mxg_status find_archs(char names[][16], const char **archs, unsigned most, mxg_error *err) {
-  int gpus = 0;
-  unsigned count = 0;
-  MXG_TRY(mxg_gpu_count(&gpus, err));
-  for (int i = 0; i < gpus && count < most; i++) {
-    mxg_gpu_info info;
-    bool known = false;
-    MXG_TRY(mxg_gpu_ask(&info, i, err));
-    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
-    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
-    if (!known) archs[count] = names[count], count++;
-  }
-  archs[count] = NULL;
-  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
-}
-
 mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err) {
-  enum { most_archs = 4 };
-  char names[most_archs + 1][16];
-  const char *archs[most_archs + 1];
   mxg_bundle *bundle = NULL;
-  mxg_options options = MXG_OPTIONS_INIT;
   if (mxg_launcher_wanted(args)) return mxg_launcher_run(args, err);
-  options.sets = args->sets.items;
-  options.archs = archs;
   if (mxg_args_is_bundle(args->operands[0])) {
     if (args->sets.count)
       return mxg_fail(err, MXG_ERR_USAGE, 904, "--set goes with a recipe; a bundle is made already");
     MXG_TRY(mxg_bundle_load(&bundle, args->operands[0], err));
   } else {
-    MXG_TRY(find_archs(names, archs, most_archs, err));
-    MXG_TRY(mxg_generate(&bundle, args->operands[0], &options, err));
+    MXG_TRY(mxg_args_generate_here(&bundle, args, err));
   }
   mxg_status status = measure(args, bundle, err);
   mxg_bundle_free(bundle);

@@ -1,6 +1,9 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
+#include "driver.h"
+#include "mxgen.h"
+
 #include "compile.h"
 #include "error.h"
 
@@ -203,4 +206,33 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
   }
   list[count] = NULL;
   return MXG_OK;
+}
+
+/* Kernels for the GPUs that are here, each architecture once. */
+static mxg_status find_archs(char names[][16], const char **archs, unsigned most, mxg_error *err) {
+  int gpus = 0;
+  unsigned count = 0;
+  MXG_TRY(mxg_gpu_count(&gpus, err));
+  for (int i = 0; i < gpus && count < most; i++) {
+    mxg_gpu_info info;
+    bool known = false;
+    MXG_TRY(mxg_gpu_ask(&info, i, err));
+    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
+    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
+    if (!known) archs[count] = names[count], count++;
+  }
+  archs[count] = NULL;
+  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
+}
+
+mxg_status mxg_args_generate_here(mxg_bundle **out, const mxg_args *args, mxg_error *err) {
+  enum { kinds_most = 4 };
+  char names[kinds_most + 1][16];
+  const char *archs[kinds_most + 1];
+  mxg_options options = MXG_OPTIONS_INIT;
+  *out = NULL;
+  MXG_TRY(find_archs(names, archs, kinds_most, err));
+  options.sets = args->sets.items;
+  options.archs = archs;
+  return mxg_generate(out, args->operands[0], &options, err);
 }

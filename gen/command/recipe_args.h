@@ -14,6 +14,9 @@ mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last
 mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
                           mxg_error *err);
 
+/* A bundle of the recipe that is operand 0, with kernels for the GPUs that are here. */
+mxg_status mxg_args_generate_here(mxg_bundle **out, const mxg_args *args, mxg_error *err);
+
 /* True when the operand names a bundle: it ends in .mxb. */
 bool mxg_args_is_bundle(const char *operand);
 

@@ -25,7 +25,12 @@ typedef struct mxg_transfer {
   const char *keep_original; /* folder for it; NULL: it goes when done */
   /* in, run */
   const mxg_bundle *bundle; /* of an .mxb; NULL: made from the model's plan */
-  const char *ranks;        /* "0,2-5": target ranks to write; NULL: all but replicas of lower ones */
+  mxg_transport transport;
+  unsigned timeout_ms;
+  const mxg_processes *processes; /* NULL: this one alone */
+  const char *trace;
+  void (*record)(void *user, const char *line);
+  const char *ranks; /* "0,2-5": target ranks to write; NULL: all but replicas of lower ones */
   bool all_ranks;
   /* out; freed by mxg_transfer_end */
   mxg_arena arena;

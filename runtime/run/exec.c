@@ -37,7 +37,6 @@ static const double report_patience = 0.4; /* seconds beyond a deadline for proc
 /* By mxg_transport; NULL: not in this library. */
 static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
                                                         &mxg_transport_direct};
-static const char *const transport_names[] = {"host", "nccl", "copy", "direct"};
 enum { transport_count = sizeof transports / sizeof *transports };
 
 /* ---- create ---- */
@@ -53,9 +52,10 @@ static mxg_status take_transport(mxg_exec *exec, mxg_error *err) {
   for (unsigned i = 0; i < transport_count; i++)
     if (transports[i]) {
       if (*list) strcat(list, ", ");
-      strcat(list, transport_names[i]);
+      strcat(list, mxg_transport_name((mxg_transport)i));
     }
-  mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version", transport_names[which]);
+  mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version",
+           mxg_transport_name((mxg_transport)which));
   mxg_error_help(err, "these are: %s", list);
   return MXG_ERR_UNSUPPORTED;
 }
@@ -452,6 +452,11 @@ mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err) {
   MXG_TRY(start_run(exec, err));
   (void)exec->table->trace(exec->state, path, &own);
   return end_run(exec, &own, err);
+}
+
+const char *mxg_transport_name(mxg_transport transport) {
+  static const char *const names[] = {"host", "nccl", "copy", "direct", "auto"};
+  return (unsigned)transport < sizeof names / sizeof *names ? names[transport] : "unknown";
 }
 
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why) {
