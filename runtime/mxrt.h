@@ -129,7 +129,7 @@ typedef struct mxg_exec_options {
   bool
       wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
   const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: the library's choice */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the library's choice */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */

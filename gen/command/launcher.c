@@ -202,7 +202,7 @@ mxg_status mxg_launcher_run(const mxg_args *args, mxg_error *err) {
   for (unsigned i = 0; i < l.count && status == MXG_OK; i++) status = start(&l, i, args->words, err);
   if (l.listener >= 0) close(l.listener);
   if (status != MXG_OK) end_all(&l);
-  wait_for_all(&l, (args->has_timeout ? (double)args->timeout : default_timeout_ms) * 1e-3);
+  wait_for_all(&l, (args->timeout > default_timeout_ms ? (double)args->timeout : default_timeout_ms) * 1e-3);
   if (status == MXG_OK && l.failed) {
     show_said(&l);
     status = tell(&l, err);

@@ -21,7 +21,7 @@ mxg_status mxg_processes_join(mxg_processes *p, unsigned timeout_ms, mxg_error *
   *p = (mxg_processes){.world = 1, .local_rank = -1};
   if (!mxg_processes_wanted()) return MXG_OK;
   mxg_job_options options = MXG_JOB_INIT;
-  options.timeout_ms = timeout_ms;
+  options.timeout_ms = timeout_ms > default_timeout_ms ? timeout_ms : default_timeout_ms;
   MXG_TRY(mxg_job_create(&p->job, &options, err));
   p->rank = mxg_job_rank(p->job);
   p->world = mxg_job_world(p->job);
@@ -44,7 +44,7 @@ int mxg_processes_gpu(const mxg_processes *p, uint32_t rank, int gpus) {
 }
 
 double mxg_processes_deadline(unsigned timeout_ms) {
-  return mxg_now() + (timeout_ms ? timeout_ms : default_timeout_ms) * 1e-3;
+  return mxg_now() + (timeout_ms > default_timeout_ms ? timeout_ms : default_timeout_ms) * 1e-3;
 }
 
 mxg_status mxg_processes_agree(const mxg_processes *p, const char *what, const mxg_error *own, unsigned timeout_ms,

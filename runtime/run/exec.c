@@ -154,6 +154,8 @@ static mxg_status build_together(mxg_exec *exec, const mxg_error *own, mxg_error
   mxg_error opened = {0};
   mxg_transport pick = exec->transport;
   set_deadline(exec);
+  double patient = mxg_now() + default_timeout_ms * 1e-3; /* no run yet: processes start at a pace of their own */
+  if (exec->view.deadline < patient) exec->view.deadline = patient;
   if (own->status == MXG_OK && pick == MXG_AUTO) pick = mxg_choose(&exec->view, exec->why);
   MXG_TRY(mxg_agreement_make(&exec->agreement, &exec->view, &exec->transport, pick, exec->why, sizeof exec->why, own,
                              exec->view.deadline, err));
