@@ -76,6 +76,10 @@ typedef struct mxg_tensor_info {
   uint32_t rank;
   const char *name;                 /* lives with the bundle */
   uint64_t data_bytes, scale_bytes; /* scale_bytes 0: the format has no scales */
+  const char *data_dtype;           /* as safetensors has it: "F8_E4M3", "F8_E5M2", "BF16", "F16", "F32" */
+  const char *scale_dtype;          /* "F8_E8M0", "U8" or "F32"; "" where there are no scales */
+  uint32_t data_ndim, scale_ndim;
+  uint64_t data_dims[3], scale_dims[3]; /* outermost first */
 } mxg_tensor_info;
 
 /* The number of stored tensors, those of source ranks first; mxg_bundle_tensor takes an index below it. */
@@ -152,6 +156,21 @@ mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_e
  ** last wait. A source that only ranks of other processes read need not be bound here. */
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
+
+/* What a caller knows of memory that it binds. */
+typedef struct mxg_typed_memory {
+  void *memory;
+  uint64_t bytes;
+  const char *dtype;    /* as in mxg_tensor_info; "U8" fits everything of one byte; NULL: not checked */
+  const uint64_t *dims; /* outermost first; NULL: not checked */
+  uint32_t ndim;
+} mxg_typed_memory;
+
+/* mxg_exec_bind that checks types and shapes too, so that equal sizes of other contents do not pass. `scale`: NULL
+*where
+** the format has none. */
+mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
+                               const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err);
 
 /* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
  *nothing

@@ -18,6 +18,8 @@
 enum { default_timeout_ms = 60000 };
 static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
 static const double let_go_patience = 0.15;               /* for streams that were let go to end */
+/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline. */
+enum { starts_ahead = 32 };
 
 /* ---- one thread a rank ---- */
 
@@ -127,16 +129,32 @@ static const char *step_name(const mxg_gpu_rank *r, uint32_t step, char *text, s
   return text;
 }
 
-static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+/* Keeps for whom the crew waits, "; it waits for process 1 (rank 1)", of a meeting that others did not come to, before
+** the first rank lets its streams go. */
+static void name_missing(mxg_crew *c, const mxg_gpu_rank *r) {
+  const mxg_exec_view *view = r->team->view;
+  pthread_mutex_lock(&c->naming);
+  for (uint32_t other = 0; view->agreement && other < view->plan->rank_count && !c->named; other++)
+    if (mxg_meet_misses(r->team->share, r->rank, other)) {
+      snprintf(c->whom, sizeof c->whom, "; it waits for %s",
+               mxg_job_name(view->agreement->job, view->agreement->home[other]));
+      break;
+    }
+  c->named = true;
+  pthread_mutex_unlock(&c->naming);
+}
+
+static mxg_status time_out(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   char where[96];
   bool answers = look(r);
   uint32_t at = mxg_program_stands_at(&r->program);
   const mxg_rank *rank = &c->team->view->plan->ranks[r->rank];
   if (at == MXG_NONE && rank->steps) at = rank->first_step + rank->steps - 1;
   unsigned ms = c->team->view->options.timeout_ms;
+  name_missing(c, r);
   let_go(c, r);
-  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s", r->rank, ms ? ms : default_timeout_ms,
-           step_name(r, at, where, sizeof where));
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s%s", r->rank, ms ? ms : default_timeout_ms,
+           step_name(r, at, where, sizeof where), c->whom);
   mxg_error_note(err, "GPU %d %s", r->ordinal,
                  answers ? "still answers" : "does not answer: the step is a lower bound");
   return MXG_ERR_TIMEOUT;
@@ -163,14 +181,16 @@ static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
   return atomic_load(&c->broken);
 }
 
-/* Until the program has ended or the deadline has passed: first at every chance, later with pauses. */
-static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+/* Until the program has ended, or come to `event` where there is one, or the deadline has passed: first at every
+ *chance,
+ ** later with pauses. */
+static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_cu_event *event, mxg_error *err) {
   const double begin = mxg_now();
   double next_job = begin + job_pause, next_look = begin + look_pause;
   bool answers = true;
   for (;;) {
     bool done = false;
-    MXG_TRY(mxg_stream_done(&done, r->program.streams[0], err));
+    MXG_TRY(event ? mxg_event_done(&done, event, err) : mxg_stream_done(&done, r->program.streams[0], err));
     if (done) return MXG_OK;
     double now = mxg_now();
     if (now > c->team->view->deadline) return time_out(c, r, err);
@@ -203,8 +223,10 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   r->started = mxg_now();
   memset(r->seen_at, 0, r->program.step_count * sizeof *r->seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
-    if (c->begin) { /* also after a failure: the others wait for this one */
-      mxg_status began = c->begin(c, r, i, status == MXG_OK ? err : NULL);
+    if (c->begin && i >= starts_ahead && status == MXG_OK)
+      status = wait_for(c, r, r->times[3 * (i - starts_ahead) + 2], err);
+    if (c->begin) {
+      mxg_status began = c->begin(c, r, i, status != MXG_OK, err);
       if (status == MXG_OK) status = began;
     }
     if (status != MXG_OK) continue;
@@ -219,7 +241,7 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     r->start_seconds = starts[c->repeats / 2];
   }
   mxg_free(starts);
-  if (status == MXG_OK) status = wait_for(c, r, err);
+  if (status == MXG_OK) status = wait_for(c, r, NULL, err);
   r->ended = mxg_now();
   return status;
 }
@@ -286,7 +308,9 @@ mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
   const mxg_gpu_team *team = c->team;
   mxg_error own = {0};
   atomic_init(&c->broken, false);
+  if (pthread_mutex_init(&c->naming, NULL) != 0) return mxg_fail_nomem(err);
   mxg_status status = all_ranks(c, run_rank, &own);
+  (void)pthread_mutex_destroy(&c->naming);
   if (status == MXG_OK) return MXG_OK;
   mxg_team_tell(team);
   /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */

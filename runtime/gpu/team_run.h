@@ -13,11 +13,16 @@ struct mxg_crew {
   mxg_gpu_team *team;
   unsigned repeats;
   bool traces;
-  /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
-  mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
+  /* Before start i of a rank, on all threads, those that have `failed` too; NULL: nothing. Then times[3 * i + 2] is
+   *recorded
+   ** at the start's end. */
+  mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, bool failed, mxg_error *err);
   pthread_barrier_t all_here;
-  atomic_bool broken;  /* another process is lost or gave up: job_error says which */
-  mxg_error job_error; /* written before `broken` */
+  atomic_bool broken;     /* another process is lost or gave up: job_error says which */
+  mxg_error job_error;    /* written before `broken` */
+  pthread_mutex_t naming; /* of what follows: the first rank to time out says for whom it waited */
+  bool named;
+  char whom[96];
 };
 
 /* Programs for what is bound now. */

@@ -28,7 +28,11 @@ mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uin
                             .rank = array->rank,
                             .name = plan->strings + array->name,
                             .data_bytes = mxg_array_data_bytes(plan, array),
-                            .scale_bytes = mxg_array_scale_bytes(plan, array)};
+                            .scale_bytes = mxg_array_scale_bytes(plan, array),
+                            .data_dtype = mxg_array_dtype(plan, array),
+                            .scale_dtype = mxg_array_scale_dtype(plan, array)};
+  tensor.data_ndim = mxg_array_shape(array, tensor.data_dims);
+  if (tensor.scale_bytes) tensor.scale_ndim = mxg_array_scale_dims(plan, array, tensor.scale_dims);
   memcpy(out, &tensor, out->size);
   return MXG_OK;
 }

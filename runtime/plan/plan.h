@@ -72,8 +72,8 @@ typedef enum mxg_fill_kind {
 } mxg_fill_kind;
 
 /* Bytes that no piece writes are zero: padding of rows and of scale layouts. The step comes before the bucket's pieces,
-*so a
-** transport may also zero the whole of what a SCALES fill concerns. */
+ *so a
+ ** transport may also zero the whole of what a SCALES fill concerns. */
 typedef struct mxg_fill {
   uint32_t array;
   uint32_t kind; /* mxg_fill_kind */
@@ -182,6 +182,10 @@ uint64_t mxg_array_scale_bytes(const mxg_plan *plan, const mxg_array *array); /*
  ** outermost; swizzled and padded ones have their stored shape; one scale a matrix is [] or [matrices]. */
 unsigned mxg_array_shape(const mxg_array *array, uint64_t dims[3]);
 unsigned mxg_array_scale_dims(const mxg_plan *plan, const mxg_array *array, uint64_t dims[3]);
+
+/* "F8_E4M3", "U8": what safetensors calls them. "" for scales that there are not. */
+const char *mxg_array_dtype(const mxg_plan *plan, const mxg_array *array);
+const char *mxg_array_scale_dtype(const mxg_plan *plan, const mxg_array *array);
 
 /* The form in which a piece travels: elements as they are, scales compact. */
 mxg_encoding mxg_wire_encoding(const mxg_encoding *encoding);

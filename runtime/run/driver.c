@@ -97,6 +97,7 @@ typedef struct cu_copy_rows {
   X("cuEventCreate", event_create, (mxg_cu_event * *event, unsigned flags))                                          \
   X("cuEventDestroy_v2", event_free, (mxg_cu_event * event))                                                         \
   X("cuEventRecord", event_record, (mxg_cu_event * event, mxg_cu_stream * stream))                                   \
+  X("cuEventQuery", event_query, (mxg_cu_event * event))                                                             \
   X("cuEventSynchronize", event_wait, (mxg_cu_event * event))                                                        \
   X("cuEventElapsedTime", event_between, (float *milliseconds, mxg_cu_event *start, mxg_cu_event *end))              \
   X("cuModuleLoadData", module_load, (mxg_cu_module * *module, const void *image))                                   \
@@ -491,6 +492,12 @@ mxg_status mxg_event_follow(mxg_cu_stream *stream, mxg_cu_event *event, mxg_erro
 
 mxg_status mxg_event_wait(mxg_cu_event *event, mxg_error *err) {
   return check(cu.event_wait(event), "cuEventSynchronize", err);
+}
+
+mxg_status mxg_event_done(bool *done, mxg_cu_event *event, mxg_error *err) {
+  int result = cu.event_query(event);
+  *done = result == cuda_success;
+  return check(result == cuda_not_ready ? cuda_success : result, "cuEventQuery", err);
 }
 
 mxg_status mxg_event_between(float *milliseconds, mxg_cu_event *start, mxg_cu_event *end, mxg_error *err) {

@@ -104,6 +104,7 @@ void mxg_event_free(mxg_cu_event *event);
 mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_event_follow(mxg_cu_stream *stream, mxg_cu_event *event, mxg_error *err); /* the stream waits */
 mxg_status mxg_event_wait(mxg_cu_event *event, mxg_error *err);
+mxg_status mxg_event_done(bool *done, mxg_cu_event *event, mxg_error *err); /* for waits with a deadline */
 mxg_status mxg_event_between(float *milliseconds, mxg_cu_event *start, mxg_cu_event *end, mxg_error *err);
 
 /* ---- kernels ---- */

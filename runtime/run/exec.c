@@ -267,6 +267,54 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
   return MXG_OK;
 }
 
+/* "[32, 4096]" */
+static const char *dims_text(char *text, size_t room, const uint64_t *dims, unsigned ndim) {
+  size_t used = (size_t)snprintf(text, room, "[");
+  for (unsigned i = 0; i < ndim && used + 24 < room; i++)
+    used += (size_t)snprintf(text + used, room - used, "%s%llu", i ? ", " : "", (unsigned long long)dims[i]);
+  snprintf(text + used, room - used, "]");
+  return text;
+}
+
+/* The type and shape of one argument; `what`: "data". */
+static mxg_status check_type(const char *what, const char *side, const char *name, uint32_t rank,
+                             const mxg_typed_memory *given, const char *dtype, const uint64_t *dims, unsigned ndim,
+                             mxg_error *err) {
+  char got[96], want[96];
+  bool byte = !strcmp(dtype, "U8") || !strncmp(dtype, "F8_", 3);
+  bool scale = !strcmp(dtype, "U8") || !strcmp(dtype, "F8_E8M0"); /* two names of one thing */
+  if (given->dtype && strcmp(given->dtype, dtype) != 0 && !(byte && !strcmp(given->dtype, "U8")) &&
+      !(scale && !strcmp(given->dtype, "F8_E8M0")))
+    return mxg_fail(err, MXG_ERR_USAGE, 672, "%s of %s \"%s\", rank %u: dtype %.32s given, the plan has %s", what, side,
+                    name, rank, given->dtype, dtype);
+  if (!given->dims || (given->ndim == ndim && memcmp(given->dims, dims, ndim * sizeof *dims) == 0)) return MXG_OK;
+  return mxg_fail(err, MXG_ERR_USAGE, 672, "%s of %s \"%s\", rank %u: shape %s given, the plan has %s", what, side,
+                  name, rank, dims_text(got, sizeof got, given->dims, given->ndim),
+                  dims_text(want, sizeof want, dims, ndim));
+}
+
+mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
+                               const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err) {
+  static const mxg_typed_memory none;
+  if (!exec || !name || !data)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind_typed: exec, name or data is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  uint32_t array = rank < plan->rank_count ? find_array(exec, rank, side, name) : MXG_NONE;
+  if (!scale) scale = &none;
+  if (array != MXG_NONE) { /* otherwise bind says what is wrong */
+    const mxg_array *a = &plan->arrays[array];
+    uint64_t dims[3] = {0};
+    unsigned ndim = mxg_array_shape(a, dims);
+    MXG_TRY(check_type("data", mxg_side_name(side), name, rank, data, mxg_array_dtype(plan, a), dims, ndim, err));
+    if (mxg_array_scale_bytes(plan, a)) {
+      ndim = mxg_array_scale_dims(plan, a, dims);
+      MXG_TRY(check_type("scales", mxg_side_name(side), name, rank, scale, mxg_array_scale_dtype(plan, a), dims, ndim,
+                         err));
+    }
+  }
+  return mxg_exec_bind(exec, rank, side, name, data->memory, data->bytes, scale->memory, scale->bytes, err);
+}
+
 /* ---- run ---- */
 
 static mxg_status check_all_bound(const mxg_exec *exec, mxg_error *err) {

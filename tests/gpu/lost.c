@@ -1,10 +1,10 @@
 /* lost.c -- processes with a GPU each that run a schedule over and over until one of them is killed or stopped: the
-*others
-** name it in time, free what they have, and go on in the same process with one that was started anew.
-**
-**   lost BUNDLE TRANSPORT TURNS
-**
-** A bundle of two ranks or more, one process a rank. Exit 77 with fewer GPUs than two. */
+ *others
+ ** name it in time, free what they have, and go on in the same process with one that was started anew.
+ **
+ **   lost BUNDLE TRANSPORT TURNS
+ **
+ ** A bundle of two ranks or more, in two processes. Exit 77 with fewer GPUs than two. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,15 +20,16 @@
 static const char *bundle_path;
 static mxg_transport transport;
 
-enum { first_life, second_life };
+enum { first_life, second_life, most_ranks = 64 };
 
 typedef struct part {
   mxg_bundle *bundle;
   const mxg_plan *plan;
   mxg_gpu *gpu;
-  int ordinal;
-  uint64_t *devices[2];  /* by array: data, scales; of this rank */
-  unsigned char **wants; /* by array: the target's data, then its scales */
+  int ordinals[most_ranks];
+  uint32_t ranks[most_ranks], rank_count; /* of this process: every second one */
+  uint64_t *devices[2];                   /* by array: data, scales; of these ranks */
+  unsigned char **wants;                  /* by array: the target's data, then its scales */
 } part;
 
 static uint64_t mix(uint64_t x) {
@@ -50,20 +51,22 @@ static void fill(const mxg_plan *plan, uint32_t array, unsigned char *data, unsi
     scales[i] = wide ? (unsigned char)(i % 4 == 3 ? 0x3e : i % 4) : (unsigned char)(110 + mix(i + array) % 30);
 }
 
-/* What the host makes of the sources, for the targets of this rank. */
-static mxg_status make_wants(part *p, uint32_t rank, mxg_error *err) {
+static bool is_here(const part *p, uint32_t rank) { return rank % 2 == p->ranks[0] % 2; }
+
+/* What the host makes of the sources, for the targets of these ranks. */
+static mxg_status make_wants(part *p, mxg_error *err) {
   const mxg_plan *plan = p->plan;
   mxg_exec *exec = NULL;
   mxg_exec_options options = MXG_EXEC_INIT;
   unsigned char **memory = calloc(plan->array_count, sizeof *memory);
-  options.ranks = &rank;
-  options.rank_count = 1;
+  options.ranks = p->ranks;
+  options.rank_count = p->rank_count;
   p->wants = calloc(plan->array_count, sizeof *p->wants);
   MXG_TRY(mxg_exec_create(&exec, p->bundle, &options, err));
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < plan->array_count && status == MXG_OK; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side == MXG_SCRATCH || (a->side == MXG_TARGET && a->rank != rank)) continue;
+    if (a->side == MXG_SCRATCH || (a->side == MXG_TARGET && !is_here(p, a->rank))) continue;
     uint64_t bytes = mxg_array_data_bytes(plan, a), scale_bytes = mxg_array_scale_bytes(plan, a);
     memory[i] = malloc((size_t)(bytes + scale_bytes) + 16);
     if (a->side == MXG_SOURCE) fill(plan, i, memory[i], memory[i] + bytes);
@@ -81,13 +84,13 @@ static mxg_status make_wants(part *p, uint32_t rank, mxg_error *err) {
   return status;
 }
 
-static mxg_status make_devices(part *p, uint32_t rank, mxg_error *err) {
+static mxg_status make_devices(part *p, mxg_error *err) {
   const mxg_plan *plan = p->plan;
   p->devices[0] = calloc(plan->array_count, sizeof *p->devices[0]);
   p->devices[1] = calloc(plan->array_count, sizeof *p->devices[1]);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side == MXG_SCRATCH || a->rank != rank) continue;
+    if (a->side == MXG_SCRATCH || !is_here(p, a->rank)) continue;
     uint64_t bytes = mxg_array_data_bytes(plan, a), scale_bytes = mxg_array_scale_bytes(plan, a);
     MXG_TRY(mxg_gpu_alloc(&p->devices[0][i], bytes, err));
     if (scale_bytes) MXG_TRY(mxg_gpu_alloc(&p->devices[1][i], scale_bytes, err));
@@ -102,24 +105,24 @@ static mxg_status make_devices(part *p, uint32_t rank, mxg_error *err) {
   return MXG_OK;
 }
 
-static mxg_status poison(const part *p, uint32_t rank, mxg_error *err) {
+static mxg_status poison(const part *p, mxg_error *err) {
   const mxg_plan *plan = p->plan;
   MXG_TRY(mxg_gpu_use(p->gpu, err));
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side != MXG_TARGET || a->rank != rank) continue;
+    if (a->side != MXG_TARGET || !is_here(p, a->rank)) continue;
     MXG_TRY(mxg_gpu_fill(p->devices[0][i], 0xa5, mxg_array_data_bytes(plan, a), NULL, err));
     MXG_TRY(mxg_gpu_fill(p->devices[1][i], 0xa5, mxg_array_scale_bytes(plan, a), NULL, err));
   }
   return mxg_stream_wait(NULL, err);
 }
 
-static mxg_status compare(const part *p, uint32_t rank, mxg_error *err) {
+static mxg_status compare(const part *p, mxg_error *err) {
   const mxg_plan *plan = p->plan;
   MXG_TRY(mxg_gpu_use(p->gpu, err));
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side != MXG_TARGET || a->rank != rank) continue;
+    if (a->side != MXG_TARGET || !is_here(p, a->rank)) continue;
     uint64_t bytes = mxg_array_data_bytes(plan, a), scale_bytes = mxg_array_scale_bytes(plan, a);
     unsigned char *got = malloc((size_t)(bytes + scale_bytes) + 1);
     MXG_TRY(mxg_gpu_copy((uint64_t)(uintptr_t)got, p->devices[0][i], bytes, NULL, err));
@@ -136,15 +139,15 @@ static mxg_exec *open_exec(const work *w, const part *p, mxg_job *job, mxg_error
   mxg_exec *exec = NULL;
   mxg_exec_options options = MXG_EXEC_INIT;
   options.transport = transport;
-  options.ranks = &w->rank;
-  options.rank_count = 1;
-  options.gpus = &p->ordinal;
+  options.ranks = p->ranks;
+  options.rank_count = p->rank_count;
+  options.gpus = p->ordinals;
   options.job = job;
   options.timeout_ms = w->timeout_ms;
   if (mxg_exec_create(&exec, p->bundle, &options, err) != MXG_OK) return NULL;
   for (uint32_t i = 0; i < p->plan->array_count && err->status == MXG_OK; i++) {
     const mxg_array *a = &p->plan->arrays[i];
-    if (a->side == MXG_SCRATCH || a->rank != w->rank) continue;
+    if (a->side == MXG_SCRATCH || !is_here(p, a->rank)) continue;
     (void)mxg_exec_bind(exec, a->rank, (mxg_side)a->side, p->plan->strings + a->name,
                         (void *)(uintptr_t)p->devices[0][i], mxg_array_data_bytes(p->plan, a),
                         (void *)(uintptr_t)p->devices[1][i], mxg_array_scale_bytes(p->plan, a), err);
@@ -173,12 +176,16 @@ static void live_once(work *w, const part *p, unsigned rounds, mxg_error *err) {
 
 static void live(work *w) {
   mxg_error err = {0};
-  part p = {.ordinal = (int)w->rank};
+  part p = {.ranks = {w->rank}};
   mxg_status status = mxg_bundle_load(&p.bundle, bundle_path, &err);
   if (status == MXG_OK) p.plan = mxg_bundle_plan(p.bundle);
-  if (status == MXG_OK) status = make_wants(&p, w->rank, &err);
-  if (status == MXG_OK) status = mxg_gpu_open(&p.gpu, p.ordinal, &err);
-  if (status == MXG_OK) status = make_devices(&p, w->rank, &err);
+  for (uint32_t r = w->rank; status == MXG_OK && r < p.plan->rank_count && p.rank_count < most_ranks; r += 2) {
+    p.ordinals[p.rank_count] = (int)w->rank;
+    p.ranks[p.rank_count++] = r;
+  }
+  if (status == MXG_OK) status = make_wants(&p, &err);
+  if (status == MXG_OK) status = mxg_gpu_open(&p.gpu, (int)w->rank, &err);
+  if (status == MXG_OK) status = make_devices(&p, &err);
   if (status == MXG_OK && w->extra == first_life) {
     live_once(w, &p, UINT32_MAX, &err);
     tell(w, &err);
@@ -186,9 +193,9 @@ static void live(work *w) {
     memset(&err, 0, sizeof err);
     w->timeout_ms = 30000;
   }
-  if (status == MXG_OK) status = poison(&p, w->rank, &err);
+  if (status == MXG_OK) status = poison(&p, &err);
   if (status == MXG_OK) live_once(w, &p, 10, &err);
-  if (err.status == MXG_OK) (void)compare(&p, w->rank, &err);
+  if (err.status == MXG_OK) (void)compare(&p, &err);
   tell(w, &err);
 }
 

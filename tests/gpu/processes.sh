@@ -59,7 +59,7 @@ expect 6 "did not finish" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=8
 # Loss: a small schedule, which is mostly meetings, and one that is mostly under way.
 arch=(${MXGEN_TEST_ARCH:+--arch "$MXGEN_TEST_ARCH"})
 expect 0 "wrote" "$root/recipes/tiny_dense.lua" --out "$work/small" "${arch[@]}"
-expect 0 "wrote" "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --out "$work/large" "${arch[@]}"
+expect 0 "wrote" "$root/tests/bench/recipes/llama3_8b_body.lua" --set layers=2 --out "$work/large" "${arch[@]}"
 for bundle in "$work"/small/*.mxb "$work"/large/*.mxb; do
   for transport in copy direct; do
     timeout 300 "$lost" "$bundle" $transport "$turns" || { echo "FAILED: lost $bundle $transport"; failed=1; }

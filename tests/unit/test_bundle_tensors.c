@@ -36,10 +36,71 @@ static void each_is_an_array_of_the_plan(void **state) {
       assert_string_equal(info.name, plan->strings + plan->arrays[a].name);
       assert_int_equal(info.data_bytes, mxg_array_data_bytes(plan, &plan->arrays[a]));
       assert_int_equal(info.scale_bytes, mxg_array_scale_bytes(plan, &plan->arrays[a]));
+      uint64_t bytes = mxg_elem_bytes(plan->encodings[plan->arrays[a].encoding].elem), scale_bytes = 0;
+      for (uint32_t d = 0; d < info.data_ndim; d++) bytes *= info.data_dims[d];
+      assert_int_equal(bytes, info.data_bytes);
+      if (*info.scale_dtype) scale_bytes = strcmp(info.scale_dtype, "F32") ? 1 : 4;
+      for (uint32_t d = 0; d < info.scale_ndim; d++) scale_bytes *= info.scale_dims[d];
+      assert_int_equal(scale_bytes, info.scale_bytes);
     }
     mxg_bundle_free(bundle);
     free(f);
   }
+}
+
+/* Binding with types and shapes: what mxg_bundle_tensor says passes, anything else is an error that names tensor and
+** argument. */
+static void types_and_shapes_are_checked(void **state) {
+  (void)state;
+  fixture *f = plan_samples[0].make();
+  mxg_bundle *bundle = make(f);
+  mxg_tensor_info info = {.size = sizeof info};
+  mxg_exec *exec = NULL;
+  mxg_error err = {0};
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_OK);
+  assert_string_equal(info.data_dtype, "F8_E4M3");
+  assert_true(!strcmp(info.scale_dtype, "U8") || !strcmp(info.scale_dtype, "F8_E8M0"));
+  assert_int_equal(mxg_exec_create(&exec, bundle, NULL, &err), MXG_OK);
+  void *memory = calloc(1, (size_t)(info.data_bytes + info.scale_bytes));
+  const mxg_typed_memory data = {memory, info.data_bytes, info.data_dtype, info.data_dims, info.data_ndim};
+  const mxg_typed_memory scale = {(unsigned char *)memory + info.data_bytes, info.scale_bytes, info.scale_dtype,
+                                  info.scale_dims, info.scale_ndim};
+  const uint64_t turned[2] = {info.data_dims[1], info.data_dims[0]};
+  static const char *const wrong[] = {"BF16", "F8_E5M2", "F8_E8M0", "F32", ""};
+  char word[160];
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    mxg_typed_memory bad = data;
+    bad.dtype = wrong[i];
+    assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_ERR_USAGE);
+    assert_int_equal(err.code, 672);
+    snprintf(word, sizeof word, "data of source \"%s\", rank %u: dtype %s given, the plan has F8_E4M3", info.name,
+             info.rank, wrong[i]);
+    assert_string_equal(err.text, word);
+  }
+  mxg_typed_memory bad = data;
+  bad.dims = turned;
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_ERR_USAGE);
+  snprintf(word, sizeof word, "shape [%llu, %llu] given, the plan has [%llu, %llu]", (unsigned long long)turned[0],
+           (unsigned long long)turned[1], (unsigned long long)turned[1], (unsigned long long)turned[0]);
+  assert_non_null(strstr(err.text, word));
+  bad = scale;
+  bad.ndim = 1;
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, &bad, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "scales of source"));
+  bad = scale;
+  bad.dtype = "F32";
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, &bad, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "dtype F32 given"));
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, NULL, &err), MXG_ERR_USAGE);
+  assert_int_equal(err.code, 604);
+  bad = data; /* unknown is not wrong, and bytes are bytes */
+  bad.dims = NULL;
+  bad.dtype = "U8";
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_OK);
+  mxg_exec_free(exec);
+  free(memory);
+  mxg_bundle_free(bundle);
+  free(f);
 }
 
 static void wrong_calls_are_refused(void **state) {
@@ -67,6 +128,7 @@ static void wrong_calls_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_is_an_array_of_the_plan),
+      cmocka_unit_test(types_and_shapes_are_checked),
       cmocka_unit_test(wrong_calls_are_refused),
   };
   return cmocka_run_group_tests_name("bundle_tensors", tests, NULL, NULL) != 0;
