@@ -177,12 +177,14 @@ const mxg_verb mxg_verb_bench = {
         "the\n"
         "targets with the host transport's byte for byte, and times it beside the floor: the bytes that a rank "
         "receives\n"
-        "at the rate at which copy engines pull while all GPUs do.\n"
+        "at the rate at which copy engines pull while all GPUs do. With --processes, or under a launcher, one process "
+        "a "
+        "GPU.\n"
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen bench kernels\n"
         "  mxgen bench kernels --only dequantize --quick\n"
         "  mxgen bench code --arch sm_90a\n"
-        "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy",
+        "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy --processes 2",
     .options = options,
     .least = 1,
     .most = 1,
