@@ -42,6 +42,7 @@ install(TARGETS mxrt mxgen_lib ARCHIVE)
 install(FILES runtime/mxrt.h gen/mxgen.h TYPE INCLUDE)
 install(FILES LICENSE README.md TYPE DOC)
 install(DIRECTORY recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen)
+install(DIRECTORY examples/pytorch DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen PATTERN __pycache__ EXCLUDE)
 
 set(mxg_package ${CMAKE_INSTALL_LIBDIR}/cmake/mxgen)
 install(EXPORT mxgen NAMESPACE mxgen:: DESTINATION ${mxg_package} FILE mxgen-targets.cmake)

@@ -76,15 +76,24 @@ typedef struct mxg_tensor_info {
   uint32_t rank;
   const char *name;                 /* lives with the bundle */
   uint64_t data_bytes, scale_bytes; /* scale_bytes 0: the format has no scales */
-  const char *data_dtype;           /* as safetensors has it: "F8_E4M3", "F8_E5M2", "BF16", "F16", "F32" */
-  const char *scale_dtype;          /* "F8_E8M0", "U8" or "F32"; "" where there are no scales */
-  uint32_t data_ndim, scale_ndim;
-  uint64_t data_dims[3], scale_dims[3]; /* outermost first */
+  uint32_t first_group, group;      /* a target is written by groups from first_group to group, most often one; a source
+                                    ** by none: MXG_ALL_GROUPS */
+  const char *tensor;               /* the logical tensor that it is of: "layers.12.attn.qkv"; lives with the bundle */
+  const char *dtype, *scale_dtype;  /* as safetensors files name them: "F8_E4M3", "BF16", "U8"; "" for no scales */
+  uint32_t ndim, scale_ndim;
+  uint64_t shape[3], scale_shape[3]; /* elements, outermost first, with the padding of the scales' layout; then 0 */
 } mxg_tensor_info;
 
 /* The number of stored tensors, those of source ranks first; mxg_bundle_tensor takes an index below it. */
 uint32_t mxg_bundle_tensors(const mxg_bundle *bundle);
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err);
+
+/* What mxg_exec_start starts: a bucket of every rank, or, with `groups = "layer"` in the recipe's schedule, a
+** layer. Groups are numbered from 0 in the order of a run. The name, "bucket 3" or "layers.12", lives with the
+** bundle; NULL: there is no such group. */
+#define MXG_ALL_GROUPS UINT32_MAX
+uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
+const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
 void mxg_bundle_free(mxg_bundle *bundle);
 
 /* ---- job: the processes of one run -------------------------------------------------------------------------------
@@ -116,9 +125,8 @@ void mxg_job_free(mxg_job *job);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
- *is
- ** expected to be fastest; host where GPUs are missing or do not reach each other. */
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one
+** that is expected to be fastest; host where GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -167,8 +175,8 @@ typedef struct mxg_typed_memory {
 } mxg_typed_memory;
 
 /* mxg_exec_bind that checks types and shapes too, so that equal sizes of other contents do not pass. `scale`: NULL
-*where
-** the format has none. */
+ *where
+ ** the format has none. */
 mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
                                const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err);
 
@@ -178,6 +186,40 @@ mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, con
  *exactly
  ** once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
+
+/* Checks what is bound and makes all that later starts need: after it, until something is bound again, they
+** allocate nothing, load nothing and do not wait for the GPU. Without it the first start that needs something
+** makes it. */
+mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
+
+/* Starts one group (mxg_bundle_groups), or with MXG_ALL_GROUPS the whole schedule, on the callers' streams, and
+** returns at once. In any order of groups, also again.
+**
+** streams[i]: a CUstream (cudaStream_t) of the GPU of the i-th rank of this process, ascending; NULL is the GPU's
+** legacy default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group
+** begins after what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these
+** streams get later begins after the group has written its targets, and after it has read the sources, which may then
+** be written again. One rank's starts are carried out one after another, whatever their streams. This thread's
+** current context is left as it was.
+**
+** Inside a stream capture the group becomes part of the caller's graph; it must have been prepared. The streams of
+** ranks that read each other must be in one capture. The graph works on the memory that is bound, with what it holds
+** at each launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the
+** graph; and the graph must not be launched after mxg_exec_free.
+**
+** With a job every process starts the same groups in the same order; a rank's group begins when the ranks of other
+** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then, and
+** so is a start that has to prepare; where processes start different things, waits end at their deadline.
+**
+** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
+** error in the middle, targets are undefined, and a capture has to be given up. */
+mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err);
+
+/* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of
+** this process; at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels
+** and copies surface here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is
+** fine. */
+mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
 ** seconds[i]: of run i, of the rank that took longest, by the GPUs' clocks. *start_seconds: what the host needed to
@@ -190,8 +232,7 @@ mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
 const char *mxg_transport_name(mxg_transport transport); /* "copy"; "unknown" for what is none */
 /* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
- *chose.
- ** Lives with the executor. */
+** chose. Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */

@@ -26,6 +26,7 @@ typedef struct fixture {
   mxg_fill fills[fixture_fills];
   mxg_step steps[fixture_steps];
   mxg_kernel kernels[fixture_kernels];
+  mxg_group groups[32];
   char strings[8192];
 } fixture;
 
@@ -44,7 +45,8 @@ static inline fixture *fixture_begin(uint32_t ranks, uint32_t slots) {
                        .segments = f->segments,
                        .fills = f->fills,
                        .steps = f->steps,
-                       .kernels = f->kernels};
+                       .kernels = f->kernels,
+                       .groups = f->groups};
   return f;
 }
 
@@ -174,7 +176,12 @@ static inline int fixture_by_step(const fixture *f, const mxg_piece *a, const mx
 static inline mxg_step *fixture_step(fixture *f, mxg_step_kind kind, uint32_t bucket, uint32_t first) {
   assert(f->plan.step_count < fixture_steps);
   mxg_step *s = &f->steps[f->plan.step_count++];
-  *s = (mxg_step){.kind = kind, .bucket = bucket, .slot = bucket % f->plan.slots, .first = first, .peer = MXG_NONE};
+  *s = (mxg_step){.kind = kind,
+                  .bucket = bucket,
+                  .slot = bucket % f->plan.slots,
+                  .first = first,
+                  .peer = MXG_NONE,
+                  .group = bucket};
   return s;
 }
 
@@ -262,6 +269,12 @@ static inline void fixture_end(fixture *f) {
       if (end > plan->slot_bytes) plan->slot_bytes = end;
     }
   plan->staging_cap = plan->slot_bytes * plan->slots;
+  for (uint32_t b = 0; b < buckets; b++) {
+    char name[32];
+    snprintf(name, sizeof name, "bucket %u", b);
+    assert(b < sizeof f->groups / sizeof *f->groups);
+    f->groups[plan->group_count++].name = fixture_string(f, name);
+  }
   for (uint32_t r = 0; r < plan->rank_count; r++) {
     mxg_rank *rank = &f->ranks[r];
     uint32_t *firsts[3] = {&rank->first_source, &rank->first_target, &rank->first_scratch};

@@ -1,7 +1,7 @@
 /* launcher.c -- see launcher.h. The processes meet through a socket that listens before the first of them starts, so
-*that
-** no port can be taken in between. Process 0 writes to this one's streams; what the others say on stderr is kept, and
-** shown when they fail. */
+ *that
+ ** no port can be taken in between. Process 0 writes to this one's streams; what the others say on stderr is kept, and
+ ** shown when they fail. */
 #define _GNU_SOURCE /* environ, PR_SET_PDEATHSIG */
 #include "launcher.h"
 

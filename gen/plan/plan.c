@@ -51,8 +51,9 @@ static mxg_status settle_tables(mxg_planner *planner) {
   plan->fills = settle(planner, &planner->fills, sizeof *plan->fills);
   plan->steps = settle(planner, &planner->steps, sizeof *plan->steps);
   plan->kernels = settle(planner, &planner->kernels, sizeof *plan->kernels);
+  plan->groups = settle(planner, &planner->groups, sizeof *plan->groups);
   if (!plan->strings || !plan->encodings || !plan->arrays || !plan->pieces || !plan->segments || !plan->fills ||
-      !plan->steps || !plan->kernels)
+      !plan->steps || !plan->kernels || !plan->groups)
     return mxg_fail_nomem(planner->err);
   plan->string_bytes = planner->strings.count;
   plan->encoding_count = (uint32_t)planner->encodings.count;
@@ -62,6 +63,7 @@ static mxg_status settle_tables(mxg_planner *planner) {
   plan->fill_count = (uint32_t)planner->fills.count;
   plan->step_count = (uint32_t)planner->steps.count;
   plan->kernel_count = (uint32_t)planner->kernels.count;
+  plan->group_count = (uint32_t)planner->groups.count;
   return MXG_OK;
 }
 
@@ -87,6 +89,7 @@ static mxg_status begin(mxg_planner *planner) {
 static mxg_status run_stages(mxg_planner *planner) {
   MXG_TRY(begin(planner));
   MXG_TRY(mxg_plan_arrays(planner));
+  MXG_TRY(mxg_plan_groups(planner));
   MXG_TRY(mxg_plan_pieces(planner));
   MXG_TRY(mxg_plan_kernels(planner));
   MXG_TRY(mxg_plan_steps(planner));
@@ -101,7 +104,8 @@ mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_aren
   planner.plan = mxg_arena_alloc(arena, 1, sizeof *planner.plan);
   mxg_status status = planner.plan ? run_stages(&planner) : mxg_fail_nomem(err);
   mxg_table *tables[] = {&planner.strings,  &planner.encodings, &planner.arrays, &planner.pieces,  &planner.notes,
-                         &planner.segments, &planner.fills,     &planner.steps,  &planner.kernels, &planner.scratches};
+                         &planner.segments, &planner.fills,     &planner.steps,  &planner.kernels, &planner.scratches,
+                         &planner.groups};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) mxg_free(tables[i]->items);
   if (status == MXG_OK) *out = planner.plan;
   return status;

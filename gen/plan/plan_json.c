@@ -61,6 +61,7 @@ static void rank_json(const mxg_plan *plan, uint32_t rank, mxg_text *text) {
     const mxg_step *step = &plan->steps[row->first_step + i];
     mxg_text_format(text, "%s\n      {\"kind\": \"%s\", \"bucket\": %u, \"slot\": %u", i ? "," : "", kinds[step->kind],
                     step->bucket, step->slot);
+    mxg_text_format(text, ", \"group\": %u", step->group);
     if (step->count) mxg_text_format(text, ", \"first\": %u, \"count\": %u", step->first, step->count);
     if (step->bytes) mxg_text_format(text, ", \"bytes\": %llu", (unsigned long long)step->bytes);
     if (step->peer != MXG_NONE) mxg_text_format(text, ", \"peer\": %u", step->peer);
@@ -93,6 +94,11 @@ void mxg_plan_json(const mxg_plan *plan, const mxg_model *model, mxg_text *text)
     mxg_text_puts(text, ", \"origin\": ");
     mxg_text_json(text, plan->strings + kernel->origin);
     mxg_text_puts(text, "}");
+  }
+  mxg_text_puts(text, "],\n  \"groups\": [");
+  for (uint32_t g = 0; g < plan->group_count; g++) {
+    if (g) mxg_text_puts(text, ", ");
+    mxg_text_json(text, plan->strings + plan->groups[g].name);
   }
   mxg_text_puts(text, "],\n  \"rank_totals\": [\n");
   for (uint32_t rank = 0; rank < plan->rank_count; rank++) {

@@ -521,7 +521,8 @@ static mxg_status make_all(maker *make) {
     make->group = 0;
     uint32_t first_scratch = (uint32_t)planner->arrays.count;
     bool is_target = rank >= target->first_rank && rank - target->first_rank < target->rank_count;
-    for (uint32_t t = 0; is_target && t < model->tensor_count; t++) {
+    for (uint32_t i = 0; is_target && i < model->tensor_count; i++) {
+      uint32_t t = planner->tensor_order[i];
       if (!holding_of(planner, MXG_TARGET, rank, t)->count) continue;
       cell_list *list = &make->cells[mxg_tensor_root(model, t)];
       if (!list->built) MXG_TRY(build_cells(make, mxg_tensor_root(model, t), list));

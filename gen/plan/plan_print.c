@@ -151,6 +151,30 @@ static void print_kernels(const mxg_plan *plan, mxg_text *text) {
   }
 }
 
+/* One line a layer; groups that are buckets are what the ranks' lines count. */
+static void print_groups(const mxg_plan *plan, mxg_text *text) {
+  mxg_text_format(text, "groups %u\n  #     name                              ranks  launch        received       converted\n",
+                  plan->group_count);
+  for (uint32_t g = 0; g < plan->group_count; g++) {
+    uint32_t ranks = 0, launches = 0;
+    uint64_t received = 0, converted = 0;
+    for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
+      const mxg_rank *row = &plan->ranks[rank];
+      bool any = false;
+      for (uint32_t s = row->first_step; s < row->first_step + row->steps; s++) {
+        const mxg_step *step = &plan->steps[s];
+        if (step->group != g) continue;
+        any = true;
+        if (step->kind == MXG_STEP_GATHER) received += step->bytes;
+        if (step->kind == MXG_STEP_CONVERT) converted += step->bytes, launches++;
+      }
+      ranks += any;
+    }
+    mxg_text_format(text, "  g%-4u %-32s  %5u  %6u  %14llu  %14llu\n", g, plan->strings + plan->groups[g].name, ranks,
+                    launches, (unsigned long long)received, (unsigned long long)converted);
+  }
+}
+
 static void print_step(const mxg_plan *plan, uint32_t index, mxg_text *text) {
   static const char *const kinds[] = {"fill", "gather", "wait", "convert", "release"};
   const mxg_step *step = &plan->steps[index];
@@ -257,5 +281,6 @@ void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, uint32_t detai
                     (unsigned long long)(received * 1000 / bf16));
   mxg_text_puts(text, "\n");
   print_kernels(plan, text);
+  if (model->layer_groups) print_groups(plan, text);
   print_ranks(plan, detail, text);
 }

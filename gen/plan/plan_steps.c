@@ -26,6 +26,7 @@ typedef struct bucket {
   uint32_t first_fill, fills; /* of the fills table */
   uint64_t slot_bytes;        /* 0: the bucket needs no slot */
   uint32_t slot;
+  uint32_t group;
 } bucket;
 
 typedef struct builder {
@@ -47,7 +48,13 @@ static uint64_t wire_bytes(const mxg_planner *planner, const mxg_piece *piece) {
   return mxg_wire_of(&lent, piece).bytes;
 }
 
-/* Gives each piece its bucket: groups in order, at most the recipe's bucket of bytes each. */
+/* The layer of a piece; where groups are buckets, there are no borders but those of size. */
+static uint32_t layer_of(const builder *build, uint32_t piece) {
+  const mxg_piece_note *notes = build->planner->notes.items;
+  return build->planner->tensor_groups ? build->planner->tensor_groups[notes[piece].tensor] : 0;
+}
+
+/* Gives each piece its bucket: pieces that must share one in order, at most the recipe's bucket of bytes each. */
 static mxg_status fill_buckets(builder *build) {
   mxg_planner *planner = build->planner;
   mxg_piece *pieces = planner->pieces.items;
@@ -66,7 +73,8 @@ static mxg_status fill_buckets(builder *build) {
     while (scratch < scratch_end && scratches[scratch].group < notes[i].group) scratch++;
     if (scratch < scratch_end && scratches[scratch].group == notes[i].group)
       bytes += round_up(scratches[scratch].bytes);
-    if (held && held + bytes > planner->model->bucket_bytes) {
+    bool border = i > build->first && layer_of(build, i) != layer_of(build, i - 1);
+    if (border || (held && held + bytes > planner->model->bucket_bytes)) {
       bucket_index++;
       held = 0;
     }
@@ -138,6 +146,7 @@ static void find_ranges(builder *build) {
     buckets[b].first_later = at;
     while (at < end && pieces[at].bucket == b) at++;
     buckets[b].count = at - buckets[b].first;
+    buckets[b].group = build->planner->tensor_groups ? layer_of(build, buckets[b].first) : b;
   }
   assert(at == end);
 }
@@ -190,6 +199,7 @@ static mxg_status push_step(builder *build, mxg_step step) {
   mxg_step *fresh = mxg_table_push(build->planner, &build->planner->steps, sizeof *fresh);
   if (!fresh) return MXG_ERR_NOMEM;
   *fresh = step;
+  fresh->group = ((const bucket *)build->buckets.items)[step.bucket].group;
   return MXG_OK;
 }
 
@@ -421,10 +431,12 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
   }
   if (status == MXG_OK) status = sort_fills(planner);
   size_t fill = 0;
+  uint32_t most_buckets = 0;
   for (uint32_t rank = 0; rank < plan->rank_count && status == MXG_OK; rank++) {
     plan->ranks[rank].first_step = (uint32_t)planner->steps.count;
     status = take_fills(&builders[rank], &fill);
     if (status == MXG_OK) status = push_steps(&builders[rank]);
+    if (builders[rank].buckets.count > most_buckets) most_buckets = (uint32_t)builders[rank].buckets.count;
     plan->ranks[rank].steps = (uint32_t)planner->steps.count - plan->ranks[rank].first_step;
     uint32_t used =
         builders[rank].slots_used < planner->model->slots ? builders[rank].slots_used : planner->model->slots;
@@ -433,5 +445,6 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
   }
   for (uint32_t rank = 0; rank < plan->rank_count; rank++) mxg_free(builders[rank].buckets.items);
   mxg_free(builders);
+  if (status == MXG_OK) status = mxg_plan_bucket_groups(planner, most_buckets);
   return status == MXG_OK ? check_cap(planner) : status;
 }

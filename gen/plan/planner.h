@@ -1,7 +1,7 @@
 /* planner.h -- what the files of the planner share: the tables in the making. Private to gen/plan*.c.
 **
 ** plan.c lists the stages: plan_arrays.c (who stores what), plan_pieces.c (who needs what from whom), plan_kernels.c
-** (shape classes), plan_steps.c (buckets, slots, steps). */
+** (shape classes), plan_steps.c (buckets, slots, steps), with plan_groups.c (what is started together). */
 #ifndef MXG_PLANNER_H
 #define MXG_PLANNER_H
 
@@ -43,10 +43,12 @@ typedef struct mxg_planner {
   mxg_arena *arena;
   mxg_error *err;
   mxg_plan *plan;
-  mxg_table strings, encodings, arrays, pieces, notes, segments, fills, steps, kernels, scratches;
+  mxg_table strings, encodings, arrays, pieces, notes, segments, fills, steps, kernels, scratches, groups;
   mxg_holding *holdings[2];  /* [rank of the side * tensors + tensor] */
   uint32_t *piece_of_rank;   /* [ranks + 1]: pieces of a target rank are neighbours */
   uint32_t *scratch_of_rank; /* [ranks + 1]: of the scratches table */
+  uint32_t *tensor_order;    /* tensors as they are moved: those of a group are neighbours */
+  uint32_t *tensor_groups;   /* by tensor; NULL: a group is a bucket */
 } mxg_planner;
 
 void *mxg_table_push(mxg_planner *planner, mxg_table *table,
@@ -55,9 +57,13 @@ uint32_t mxg_planner_string(mxg_planner *planner, const char *text); /* offset; 
 uint32_t mxg_planner_encoding(mxg_planner *planner, const mxg_encoding *encoding);
 
 mxg_status mxg_plan_arrays(mxg_planner *planner);
+mxg_status mxg_plan_groups(mxg_planner *planner);
 mxg_status mxg_plan_pieces(mxg_planner *planner);
 mxg_status mxg_plan_kernels(mxg_planner *planner);
 mxg_status mxg_plan_steps(mxg_planner *planner);
+
+/* Names the groups "bucket 0" and so on, where they are buckets; no rank has more than `buckets`. */
+mxg_status mxg_plan_bucket_groups(mxg_planner *planner, uint32_t buckets);
 
 /* What is done to a piece. Reads its rectangle, segments and phase. */
 mxg_family mxg_piece_family(const mxg_encoding *src, const mxg_encoding *dst, const mxg_piece *piece,

@@ -337,6 +337,7 @@ static mxg_status build_schedule(mxg_builder *build) {
   model->bucket_bytes = mxg_schema_size(schedule, "schedule", "bucket");
   model->staging_bytes = mxg_schema_size(schedule, "schedule", "staging");
   model->slots = (uint32_t)mxg_schema_int(schedule, "schedule", "slots");
+  model->layer_groups = strcmp(mxg_schema_text(schedule, "schedule", "groups"), "layer") == 0;
   model->node_ranks = (uint32_t)mxg_schema_int(schedule, "schedule", "node");
   return MXG_OK;
 }

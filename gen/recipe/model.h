@@ -125,6 +125,7 @@ typedef struct mxg_model {
   mxg_side_model side[2];               /* MXG_SOURCE, MXG_TARGET */
   uint64_t bucket_bytes, staging_bytes; /* schedule */
   uint32_t slots;
+  bool layer_groups;   /* what is started and waited for is a layer, not a bucket */
   uint32_t node_ranks; /* ranks of one node, for the nearest holder; 0: all are near */
   mxg_origin schedule_origin;
 } mxg_model;

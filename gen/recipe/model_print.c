@@ -74,8 +74,9 @@ static void print_placement(const mxg_side_model *side, uint32_t t, const mxg_te
 void mxg_model_print(const mxg_model *model, mxg_text *text) {
   static const char *const names[2] = {"source", "target"};
   mxg_text_format(text, "model %s tensors=%u\n", model->name, model->tensor_count);
-  mxg_text_format(text, "schedule bucket=%llu slots=%u staging=%llu node=%u\n", (unsigned long long)model->bucket_bytes,
-                  model->slots, (unsigned long long)model->staging_bytes, model->node_ranks);
+  mxg_text_format(text, "schedule bucket=%llu slots=%u staging=%llu node=%u%s\n",
+                  (unsigned long long)model->bucket_bytes, model->slots, (unsigned long long)model->staging_bytes,
+                  model->node_ranks, model->layer_groups ? " groups=layer" : "");
   for (uint32_t t = 0; t < model->tensor_count; t++) print_tensor(&model->tensors[t], model, text);
   for (int s = 0; s < 2; s++) {
     const mxg_side_model *side = &model->side[s];

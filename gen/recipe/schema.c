@@ -38,6 +38,8 @@ const mxg_schema_key mxg_schema[] = {
      "most bytes that are moved together"},
     {"schedule", "slots", MXG_TYPE_INT, false, "2", 1, 16, NULL, "buckets in flight"},
     {"schedule", "staging", MXG_TYPE_SIZE, false, "2GiB", 1, INT64_C(1) << 44, NULL, "most staging memory of a rank"},
+    {"schedule", "groups", MXG_TYPE_CHOICE, false, "bucket", 0, 0, "bucket layer",
+     "what is started and waited for: a bucket, or a layer, at whose end buckets end"},
     {"schedule", "node", MXG_TYPE_INT, false, "0", 0, MOST_RANKS, NULL, "ranks of one node; 0: all ranks are near"},
 
     {"mxfp8", "elem", MXG_TYPE_CHOICE, true, NULL, 0, 0, "e4m3 e5m2", "element type"},

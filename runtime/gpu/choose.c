@@ -79,7 +79,10 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", gpus == 0 && !*err.text ? "this process sees no GPU" : err.text);
     return MXG_HOST;
   }
-  if (!all_reach(view, gpus, &err)) {
+  void *current = mxg_gpu_current();
+  bool reach = all_reach(view, gpus, &err);
+  mxg_gpu_restore(current);
+  if (!reach) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", err.text);
     return MXG_HOST;
   }

@@ -26,11 +26,18 @@ void mxg_program_copy(mxg_gpu_program *program, unsigned stream, const mxg_copy 
 }
 
 void mxg_program_fill(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes) {
-  mxg_gpu_op *op = bytes ? push(program, MXG_OP_FILL, stream) : NULL;
+  mxg_program_fill_rows(program, stream, dst, byte, bytes, 1, bytes);
+}
+
+void mxg_program_fill_rows(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes,
+                           uint64_t height, uint64_t pitch) {
+  mxg_gpu_op *op = bytes && height ? push(program, MXG_OP_FILL, stream) : NULL;
   if (!op) return;
   op->u.fill.dst = dst;
   op->u.fill.byte = byte;
   op->u.fill.bytes = bytes;
+  op->u.fill.height = height;
+  op->u.fill.pitch = pitch;
 }
 
 mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count) {
@@ -125,7 +132,10 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
     if (c->height == 1) return mxg_gpu_copy(c->dst, c->src, c->width, stream, err);
     return mxg_gpu_copy_rows(c->dst, c->dst_pitch, c->src, c->src_pitch, c->width, c->height, stream, err);
   }
-  case MXG_OP_FILL: return mxg_gpu_fill(op->u.fill.dst, op->u.fill.byte, op->u.fill.bytes, stream, err);
+  case MXG_OP_FILL:
+    if (op->u.fill.height == 1) return mxg_gpu_fill(op->u.fill.dst, op->u.fill.byte, op->u.fill.bytes, stream, err);
+    return mxg_gpu_fill_rows(op->u.fill.dst, op->u.fill.pitch, op->u.fill.byte, op->u.fill.bytes, op->u.fill.height,
+                             stream, err);
   case MXG_OP_MARK: return mxg_gpu_fill(program->done + op->index, 1, 1, stream, err);
   case MXG_OP_LAUNCH:
     return mxg_gpu_launch_spread(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
@@ -137,21 +147,23 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
   return MXG_OK;
 }
 
-static mxg_status give_all(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
-                           mxg_error *err) {
+mxg_status mxg_program_give(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                            mxg_error *err) {
   MXG_TRY(mxg_gpu_fill(program->done, 0, program->step_count, program->streams[0], err));
   for (size_t i = 0; i < program->count; i++) MXG_TRY(give_op(program, &program->ops[i], plan, functions, err));
   return MXG_OK;
 }
 
-static mxg_status make_marks(mxg_gpu_program *program, mxg_error *err) {
+static mxg_status make_marks(mxg_gpu_program *program, mxg_gpu_streams *streams, mxg_error *err) {
   void *seen = NULL;
   if (program->step_count == 0) return MXG_OK;
   MXG_TRY(mxg_gpu_alloc(&program->done, program->step_count, err));
   MXG_TRY(mxg_gpu_alloc_pinned(&seen, program->step_count, err));
   program->seen = seen;
   memset(seen, 0, program->step_count);
-  return mxg_stream_create(&program->looker, err);
+  if (!streams->looker) MXG_TRY(mxg_stream_create(&streams->looker, err));
+  program->looker = streams->looker;
+  return MXG_OK;
 }
 
 /* Threads of a multiprocessor beside copies. On two H100s that gather Llama 3 8B, blocks of 256 threads, 1, 2, 3, 4, 6
@@ -172,21 +184,31 @@ static mxg_status spread_launches(mxg_gpu_program *program, const mxg_plan *plan
 static mxg_status make_graph(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              mxg_error *err) {
   MXG_TRY(mxg_graph_begin(program->streams[0], err));
-  mxg_status status = give_all(program, plan, functions, err);
+  mxg_status status = mxg_program_give(program, plan, functions, err);
   mxg_error ended = {0};
   mxg_status end = mxg_graph_end(&program->graph, program->streams[0], status == MXG_OK ? err : &ended);
   return status == MXG_OK ? end : status;
 }
 
-mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
-                             bool graph, mxg_error *err) {
+void mxg_gpu_streams_free(mxg_gpu_streams *streams) {
+  for (unsigned i = 0; i < MXG_STREAMS_MOST; i++) mxg_stream_free(streams->at[i]);
+  mxg_stream_free(streams->looker);
+  *streams = (mxg_gpu_streams){0};
+}
+
+mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams, const mxg_plan *plan,
+                             mxg_cu_function *const *functions, bool graph, mxg_error *err) {
   if (program->failed) return mxg_fail_nomem(err);
   if (program->stream_count == 0) program->stream_count = 1;
   program->events = mxg_alloc(program->event_count * sizeof(mxg_cu_event *));
   if (!program->events) return mxg_fail_nomem(err);
-  for (uint32_t i = 0; i < program->stream_count; i++) MXG_TRY(mxg_stream_create(&program->streams[i], err));
+  for (uint32_t i = 0; i < program->stream_count; i++) {
+    if (!streams->at[i]) MXG_TRY(mxg_stream_create(&streams->at[i], err));
+    program->streams[i] = streams->at[i];
+  }
+  MXG_TRY(mxg_event_create(&program->end, false, err));
   for (uint32_t i = 0; i < program->event_count; i++) MXG_TRY(mxg_event_create(&program->events[i], false, err));
-  MXG_TRY(make_marks(program, err));
+  MXG_TRY(make_marks(program, streams, err));
   MXG_TRY(spread_launches(program, plan, functions, err));
   program->table_bytes = program->entry_count * sizeof(mx_entry);
   if (program->table_bytes) {
@@ -200,8 +222,11 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg
 
 mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              mxg_error *err) {
-  if (program->graph) return mxg_graph_launch(program->graph, program->streams[0], err);
-  return give_all(program, plan, functions, err);
+  if (program->graph)
+    MXG_TRY(mxg_graph_launch(program->graph, program->streams[0], err));
+  else
+    MXG_TRY(mxg_program_give(program, plan, functions, err));
+  return mxg_event_record(program->end, program->streams[0], err);
 }
 
 /* ---- traces ---- */
@@ -221,7 +246,7 @@ mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *pla
     MXG_TRY(give_op(program, op, plan, functions, err));
     if (takes_time(op)) MXG_TRY(mxg_event_record(times[2 + 2 * i], program->streams[op->stream], err));
   }
-  return MXG_OK;
+  return mxg_event_record(program->end, program->streams[0], err);
 }
 
 static void print_op(mxg_text *out, const mxg_gpu_op *op, const mxg_plan *plan) {
@@ -230,7 +255,8 @@ static void print_op(mxg_text *out, const mxg_gpu_op *op, const mxg_plan *plan) 
     mxg_text_format(out, "\"name\": \"copy\", \"args\": {\"bytes\": %llu, \"rows\": %llu}",
                     (unsigned long long)(c->width * c->height), (unsigned long long)c->height);
   } else if (op->kind == MXG_OP_FILL) {
-    mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}", (unsigned long long)op->u.fill.bytes);
+    mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}",
+                    (unsigned long long)(op->u.fill.bytes * op->u.fill.height));
   } else {
     mxg_text_puts(out, "\"name\": ");
     mxg_text_json(out, plan->kernels[op->index].name);
@@ -280,12 +306,13 @@ void mxg_program_free(mxg_gpu_program *program, bool lost) {
   mxg_free(program->ops);
   mxg_free(program->entries);
   mxg_free(program->steps);
+  mxg_free(program->reads);
+  mxg_free(program->seen_at);
   if (!lost) {
+    mxg_event_free(program->end);
     mxg_graph_free(program->graph);
     for (uint32_t i = 0; program->events && i < program->event_count; i++) mxg_event_free(program->events[i]);
-    for (uint32_t i = 0; i < program->stream_count; i++) mxg_stream_free(program->streams[i]);
     mxg_gpu_free(program->table);
-    mxg_stream_free(program->looker);
     mxg_gpu_free(program->done);
     mxg_gpu_free_pinned(program->seen);
   }

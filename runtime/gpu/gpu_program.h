@@ -12,6 +12,15 @@
 /* Stream 0 is where a program begins and ends. */
 enum { MXG_STREAMS_MOST = 9 };
 
+/* The streams that the programs of one rank share: so they are carried out one after another, in the order of their
+ * starts.
+ */
+typedef struct mxg_gpu_streams {
+  mxg_cu_stream *at[MXG_STREAMS_MOST];
+  mxg_cu_stream *looker; /* reads marks while the others are busy */
+} mxg_gpu_streams;
+void mxg_gpu_streams_free(mxg_gpu_streams *streams);
+
 typedef enum mxg_gpu_op_kind {
   MXG_OP_COPY,
   MXG_OP_FILL,
@@ -28,7 +37,7 @@ typedef struct mxg_gpu_op {
   union {
     mxg_copy copy;
     struct {
-      uint64_t dst, bytes;
+      uint64_t dst, bytes, height, pitch; /* `height` runs of `bytes`, whose beginnings are `pitch` apart */
       uint8_t byte;
     } fill;
     struct {
@@ -50,18 +59,26 @@ typedef struct mxg_gpu_program {
   size_t step_count, step_capacity;
   uint64_t done;       /* on the device: each start clears it */
   unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
+  double *seen_at;     /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
   mxg_cu_stream *looker;
   uint32_t event_count, stream_count;
   mxg_cu_event **events;
+  mxg_cu_event *end; /* of the last start */
   mxg_cu_stream *streams[MXG_STREAMS_MOST];
   mxg_cu_graph *graph;
-  bool failed; /* out of memory; sticky */
+  bool part; /* of the plan: the steps of `group`; otherwise all */
+  uint32_t group;
+  bool *reads;    /* by rank of the team: whether sources of that rank are read; NULL: not asked */
+  bool under_way; /* started, and not seen to have ended */
+  bool failed;    /* out of memory; sticky */
 } mxg_gpu_program;
 
 /* ---- making one; out of memory shows in `failed` ---- */
 
 void mxg_program_copy(mxg_gpu_program *program, unsigned stream, const mxg_copy *copy);
 void mxg_program_fill(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes);
+void mxg_program_fill_rows(mxg_gpu_program *program, unsigned stream, uint64_t dst, uint8_t byte, uint64_t bytes,
+                           uint64_t height, uint64_t pitch);
 /* Room for `count` entries, until the next call for more; NULL: no memory. Then: launches them. */
 mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count);
 void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kernel, uint32_t count, uint64_t tiles);
@@ -77,10 +94,13 @@ void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step);
 
 /* ---- running it, on the thread that uses the GPU ---- */
 
-/* Streams, events, tables. `functions`: by kernel of the plan. `graph`: as one launch. */
-mxg_status mxg_program_ready(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
-                             bool graph, mxg_error *err);
-/* Gives all of it to the GPU, and returns at once. */
+/* Events, tables, and streams that are missing. `functions`: by kernel of the plan. `graph`: as one launch. */
+mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams, const mxg_plan *plan,
+                             mxg_cu_function *const *functions, bool graph, mxg_error *err);
+/* Gives all of it to the GPU, op by op: inside a capture too, which stream 0 must be in. */
+mxg_status mxg_program_give(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
+                            mxg_error *err);
+/* Gives all of it to the GPU with its end event, and returns at once. */
 mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                              mxg_error *err);
 /* The same op by op, with an event of `times` before all of them and two around each: for traces. */

@@ -1,13 +1,75 @@
 /* gpu_rank.c -- what the programs of one rank are made of: memory of slots, fills, launches; see transport_gpu.h. Pure
 ** arithmetic over addresses: nothing here calls a driver. */
+#include "bundle.h"
 #include "memory.h"
+#include "mx_scale.h"
 #include "plan_check.h"
 #include "transport_gpu.h"
 
+#include <string.h>
+
 /* ---- for programs ---- */
+
+bool mxg_rank_takes(const mxg_gpu_rank *rank, const mxg_step *step) {
+  return !rank->program.part || rank->program.group == step->group;
+}
+
+uint64_t mxg_rank_receives(const mxg_gpu_rank *r) {
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  uint64_t bytes = 0;
+  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++)
+    if (plan->steps[s].kind == MXG_STEP_GATHER && mxg_rank_takes(r, &plan->steps[s])) bytes += plan->steps[s].bytes;
+  return bytes;
+}
 
 uint64_t mxg_rank_slot(const mxg_gpu_rank *rank, uint32_t slot) {
   return slot < rank->team->view->plan->slots ? rank->slots[slot].memory - rank->slots[slot].begin : 0;
+}
+
+/* Whether other groups write the array too, before or after the program in the making. */
+static bool is_shared(const mxg_gpu_rank *rank, uint32_t array) {
+  mxg_group_range groups = mxg_bundle_array_groups(rank->team->view->bundle, array);
+  return rank->program.part && groups.first != groups.last;
+}
+
+/* What of a matrix's scales means nothing, as fills: of a map of its bytes, what is no scale of the first `limit` rows.
+ */
+static void fill_unmarked(mxg_gpu_rank *rank, unsigned stream, uint64_t matrix, const unsigned char *map,
+                          uint64_t bytes) {
+  mxg_copies runs = {0};
+  for (uint64_t at = 0, end; at < bytes; at = end) {
+    for (end = at + 1; end < bytes && map[end] == map[at];) end++;
+    if (!map[at]) mxg_copies_add(&runs, (mxg_copy){matrix + at, matrix + at, end - at, 1, 0, 0});
+  }
+  mxg_copies_apart(&runs);
+  rank->program.failed = rank->program.failed || runs.failed;
+  for (size_t i = 0; i < runs.count; i++) {
+    const mxg_copy *run = &runs.items[i];
+    mxg_program_fill_rows(&rank->program, stream, run->dst, 0, run->width, run->height, run->dst_pitch);
+  }
+  mxg_copies_free(&runs);
+}
+
+/* A SCALES fill that leaves the scales alone. */
+static void fill_padding(mxg_gpu_rank *rank, unsigned stream, const mxg_fill *fill) {
+  const mxg_plan *plan = rank->team->view->plan;
+  const mxg_array *a = &plan->arrays[fill->array];
+  const mxg_encoding *e = &plan->encodings[a->encoding];
+  mxg_scale_shape shape = mxg_scale_shape_of(e, a->rows, a->cols);
+  uint64_t bytes = shape.stored_rows * shape.stored_cols * shape.bytes_each;
+  unsigned char *map = mxg_alloc((size_t)bytes);
+  rank->program.failed = rank->program.failed || !map;
+  if (!map) return;
+  int columnwise = mx_is_columnwise(e->block_rows, e->block_cols);
+  for (uint64_t i = 0; i < fill->offset; i++)
+    for (uint64_t j = 0; j < shape.cols; j++) {
+      mx_u64 at = mx_scale_offset(e->layout, columnwise, shape.ld, (mx_u32)i, (mx_u32)j);
+      memset(map + at * shape.bytes_each, 1, shape.bytes_each);
+    }
+  for (uint64_t m = 0; m < a->matrices; m++)
+    fill_unmarked(rank, stream, rank->team->places[fill->array].scale + m * bytes, map, bytes);
+  mxg_free(map);
 }
 
 void mxg_rank_fill(mxg_gpu_rank *rank, unsigned stream, const mxg_step *step) {
@@ -19,6 +81,8 @@ void mxg_rank_fill(mxg_gpu_rank *rank, unsigned stream, const mxg_step *step) {
       mxg_program_fill(&rank->program, stream, place->data + fill->offset, 0, fill->bytes);
     else if (fill->kind == MXG_FILL_CELL)
       mxg_program_fill(&rank->program, stream, place->scale, 0, fill->bytes);
+    else if (is_shared(rank, fill->array))
+      fill_padding(rank, stream, fill);
     else /* the whole plane: what pieces write there comes after */
       mxg_program_fill(&rank->program, stream, place->scale, 0,
                        mxg_array_scale_bytes(plan, &plan->arrays[fill->array]));

@@ -59,22 +59,24 @@ static mxg_status load_kernels(mxg_gpu_rank *r, mxg_error *err) {
 
 /* ---- open and close ---- */
 
-void mxg_rank_drop_program(mxg_gpu_rank *r) {
+void mxg_rank_drop_programs(mxg_gpu_rank *r) {
   if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) return;
   mxg_program_free(&r->program, r->lost);
+  for (uint32_t g = 0; r->parts && g < r->team->view->plan->group_count; g++) mxg_program_free(&r->parts[g], r->lost);
+  mxg_free(r->parts);
+  r->parts = NULL;
+  r->waited = NULL;
   for (uint32_t i = 0; r->slots && i < r->team->view->plan->slots && !r->lost; i++) {
     mxg_gpu_free(r->slots[i].memory);
     r->slots[i] = (mxg_gpu_slot){0};
   }
-  mxg_free(r->seen_at);
-  r->seen_at = NULL;
   r->device_bytes = 0;
 }
 
 bool mxg_rank_has_ended(mxg_gpu_rank *r) {
-  for (uint32_t i = 0; i < r->program.stream_count; i++) {
+  for (uint32_t i = 0; i < MXG_STREAMS_MOST; i++) {
     bool done = true;
-    if (r->program.streams[i] && (mxg_stream_done(&done, r->program.streams[i], NULL) != MXG_OK || !done)) return false;
+    if (r->streams.at[i] && (mxg_stream_done(&done, r->streams.at[i], NULL) != MXG_OK || !done)) return false;
   }
   return true;
 }
@@ -82,6 +84,7 @@ bool mxg_rank_has_ended(mxg_gpu_rank *r) {
 void mxg_team_close(void *state) {
   mxg_gpu_team *team = state;
   if (!team) return;
+  void *current = mxg_gpu_current();
   bool lost = false;
   for (uint32_t i = 0; team->ranks && i < team->count; i++)
     if (team->ranks[i].gpu && mxg_gpu_use(team->ranks[i].gpu, NULL) == MXG_OK)
@@ -91,7 +94,10 @@ void mxg_team_close(void *state) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (r->gpu && mxg_gpu_use(r->gpu, NULL) == MXG_OK) {
       r->lost = r->lost && !mxg_rank_has_ended(r);
-      mxg_rank_drop_program(r);
+      mxg_rank_drop_programs(r);
+      if (!r->lost) mxg_gpu_streams_free(&r->streams);
+      mxg_event_free(r->begin);
+      for (int k = 0; k < 2; k++) mxg_event_free(r->captured[k]);
       for (uint32_t k = 0; r->modules && k < team->view->plan->kernel_count && !r->lost; k++)
         mxg_module_free(r->modules[k]);
     }
@@ -100,6 +106,7 @@ void mxg_team_close(void *state) {
     mxg_free(r->functions);
     mxg_free(r->slots);
   }
+  mxg_gpu_restore(current);
   mxg_free(team->ranks);
   mxg_free(team->places);
   mxg_free(team->kept);
@@ -186,7 +193,9 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
   team->name = name;
   team->build = build;
   team->stages = stages;
+  void *current = mxg_gpu_current();
   mxg_status status = open_team(team, err);
+  mxg_gpu_restore(current);
   if (status == MXG_OK)
     *state = team;
   else
@@ -215,8 +224,7 @@ static mxg_status check_memory(const mxg_gpu_team *team, const mxg_array *a, con
   return MXG_OK;
 }
 
-mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
-  mxg_gpu_team *team = state;
+static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err) {
   const mxg_plan *plan = team->view->plan;
   const mxg_array *a = &plan->arrays[array];
   const mxg_place *place = &team->view->places[array];
@@ -229,9 +237,7 @@ mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
   return mxg_gpu_home(&home->scale, place->scale, err);
 }
 
-mxg_status mxg_team_share(void *state, mxg_error *err) {
-  mxg_gpu_team *team = state;
-  team->ready = false;
+static mxg_status share(mxg_gpu_team *team, mxg_error *err) {
   MXG_TRY(mxg_gpu_use(team->ranks[0].gpu, err));
   MXG_TRY(mxg_share_exchange(&team->share, team->view, team->remote, err));
   for (uint32_t i = 0; i < team->view->plan->array_count; i++) {
@@ -241,6 +247,24 @@ mxg_status mxg_team_share(void *state, mxg_error *err) {
     if (mxg_gpu_home(&team->homes[i].scale, team->remote[i].scale, &none) != MXG_OK) team->homes[i].scale = 0;
   }
   return MXG_OK;
+}
+
+mxg_status mxg_team_share(void *state, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  void *current = mxg_gpu_current();
+  team->ready = false;
+  mxg_status status = share(team, err);
+  mxg_gpu_restore(current);
+  return status;
+}
+
+mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err) {
+  mxg_gpu_team *team = state;
+  void *current = mxg_gpu_current();
+  mxg_status status = mxg_gpu_use(team->ranks[0].gpu, err);
+  if (status == MXG_OK) status = bind_array(team, array, err);
+  mxg_gpu_restore(current);
+  return status;
 }
 
 /* ---- slots ---- */

@@ -82,7 +82,7 @@ static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
   mxg_gpu_team *team = state;
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
@@ -123,7 +123,7 @@ static mxg_status write_trace(const mxg_text *text, const char *path, mxg_error 
 
 static mxg_status trace_here(mxg_gpu_team *team, mxg_text *text, mxg_error *err) {
   mxg_crew c = {.team = team, .repeats = 1, .traces = true};
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);

@@ -1,7 +1,6 @@
 /* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
 ** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
-*start
-** and at the end of a run and nowhere between. */
+** start and at the end of a run and nowhere between. What starts without waiting is team_start.c's. */
 #include "team_run.h"
 
 #include "agreement.h"
@@ -80,26 +79,122 @@ static mxg_status all_ranks(mxg_crew *c, mxg_status (*work)(mxg_crew *, mxg_gpu_
   return status == MXG_OK ? first_error(team, err) : status;
 }
 
-static mxg_status prepare(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
-  mxg_gpu_team *team = c->team;
-  mxg_rank_drop_program(r);
-  MXG_TRY(mxg_rank_take_slots(r, err));
-  mxg_rank_place_scratch(r);
+/* ---- programs ---- */
+
+static mxg_status note_reads(mxg_gpu_rank *r, mxg_error *err) {
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
+  r->program.reads = mxg_alloc(r->team->count * sizeof *r->program.reads);
+  if (!r->program.reads) return mxg_fail_nomem(err);
+  for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
+    const mxg_step *step = &plan->steps[s];
+    if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(r, step)) continue;
+    for (uint32_t i = 0; i < r->team->count; i++) r->program.reads[i] |= r->team->ranks[i].rank == step->peer;
+  }
+  return MXG_OK;
+}
+
+/* The rank's program, for all of the plan or for `group`. */
+static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_error *err) {
+  mxg_gpu_team *team = r->team;
+  r->program.part = part;
+  r->program.group = group;
   team->build(r);
-  const mxg_exec_options *options = &team->view->options;
-  MXG_TRY(mxg_program_ready(&r->program, team->view->plan, r->functions, !options->no_graph, err));
-  r->seen_at = mxg_alloc(r->program.step_count * sizeof *r->seen_at);
-  if (!r->seen_at) return mxg_fail_nomem(err);
+  MXG_TRY(note_reads(r, err));
+  MXG_TRY(
+      mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
+  r->program.seen_at = mxg_alloc(r->program.step_count * sizeof *r->program.seen_at);
+  if (!r->program.seen_at) return mxg_fail_nomem(err);
   r->device_bytes += r->program.table_bytes;
   return MXG_OK;
 }
 
+static mxg_status make_parts(mxg_gpu_rank *r, mxg_error *err) {
+  uint32_t groups = r->team->view->plan->group_count;
+  r->parts = mxg_alloc((groups + 1) * sizeof *r->parts);
+  if (!r->parts) return mxg_fail_nomem(err);
+  for (uint32_t g = 0; g < groups; g++) {
+    const mxg_gpu_program whole = r->program; /* programs are made where builders put them */
+    r->program = (mxg_gpu_program){0};
+    mxg_status status = make_program(r, true, g, err);
+    r->parts[g] = r->program;
+    r->program = whole;
+    MXG_TRY(status);
+  }
+  return MXG_OK;
+}
+
+static mxg_status make_events(mxg_gpu_rank *r, mxg_error *err) {
+  if (!r->begin) MXG_TRY(mxg_event_create(&r->begin, false, err));
+  for (int i = 0; i < 2; i++)
+    if (!r->captured[i]) MXG_TRY(mxg_event_create(&r->captured[i], false, err));
+  return MXG_OK;
+}
+
+static mxg_status make_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  if (!c->team->ready) {
+    mxg_rank_drop_programs(r);
+    MXG_TRY(mxg_rank_take_slots(r, err));
+    mxg_rank_place_scratch(r);
+    MXG_TRY(make_events(r, err));
+  }
+  if (c->make & MXG_MADE_WHOLE) MXG_TRY(make_program(r, false, 0, err));
+  return c->make & MXG_MADE_PARTS ? make_parts(r, err) : MXG_OK;
+}
+
+static bool is_fresh(const mxg_gpu_team *team) {
+  return team->ready && memcmp(team->kept, team->view->kept, team->view->plan->array_count * sizeof *team->kept) == 0;
+}
+
+bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made) { return is_fresh(team) && (team->made & made) == made; }
+
+mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
+  const mxg_exec_view *view = team->view;
+  size_t count = view->plan->array_count;
+  bool fresh = is_fresh(team);
+  for (uint32_t i = 0; i < team->count; i++) {
+    mxg_gpu_rank *r = &team->ranks[i];
+    if (!r->lost && fresh) continue;
+    MXG_TRY(mxg_gpu_use(r->gpu, err));
+    if (!mxg_rank_has_ended(r)) {
+      if (r->lost)
+        return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u is still in a run whose deadline passed", r->rank);
+      return mxg_fail(err, MXG_ERR_USAGE, 683, "tensors were bound while rank %u is in what was started before",
+                      r->rank);
+    }
+    r->lost = false;
+  }
+  if (!fresh) {
+    team->ready = false;
+    team->made = 0;
+    memcpy(team->places, view->places, count * sizeof *team->places);
+    memcpy(team->kept, view->kept, count * sizeof *team->kept);
+    for (size_t i = 0; team->remote && i < count; i++)
+      if (view->agreement->wanted[i]) team->places[i] = team->remote[i];
+  }
+  mxg_crew c = {.team = team, .make = made & ~team->made};
+  if (!c.make) return MXG_OK;
+  mxg_status status = all_ranks(&c, make_rank, err);
+  team->ready = status == MXG_OK; /* otherwise all of it is made anew */
+  if (status == MXG_OK) team->made |= c.make;
+  return status;
+}
+
+mxg_status mxg_team_prepare(void *state, mxg_error *err) {
+  void *current = mxg_gpu_current();
+  mxg_status status = mxg_team_make(state, MXG_MADE_ALL, err);
+  mxg_gpu_restore(current);
+  return status;
+}
+
+/* ---- waiting ---- */
+
 /* Reads the marks, and notes when each was first seen; false: the GPU does not answer. */
-static bool look(mxg_gpu_rank *r) {
-  bool answers = mxg_program_look(&r->program);
+static bool look(const mxg_gpu_rank *r, mxg_gpu_program *program) {
+  bool answers = mxg_program_look(program);
   double now = mxg_now() - r->started;
-  for (size_t i = 0; r->program.seen && i < r->program.step_count; i++)
-    if (r->program.seen[i] && r->seen_at[i] <= 0) r->seen_at[i] = now;
+  for (size_t i = 0; program->seen && i < program->step_count; i++)
+    if (program->seen[i] && program->seen_at[i] <= 0) program->seen_at[i] = now;
   return answers;
 }
 
@@ -132,8 +227,9 @@ static const char *step_name(const mxg_gpu_rank *r, uint32_t step, char *text, s
 /* Keeps for whom the crew waits, "; it waits for process 1 (rank 1)", of a meeting that others did not come to, before
 ** the first rank lets its streams go. */
 static void name_missing(mxg_crew *c, const mxg_gpu_rank *r) {
+  static pthread_mutex_t one_names = PTHREAD_MUTEX_INITIALIZER;
   const mxg_exec_view *view = r->team->view;
-  pthread_mutex_lock(&c->naming);
+  pthread_mutex_lock(&one_names);
   for (uint32_t other = 0; view->agreement && other < view->plan->rank_count && !c->named; other++)
     if (mxg_meet_misses(r->team->share, r->rank, other)) {
       snprintf(c->whom, sizeof c->whom, "; it waits for %s",
@@ -141,15 +237,22 @@ static void name_missing(mxg_crew *c, const mxg_gpu_rank *r) {
       break;
     }
   c->named = true;
-  pthread_mutex_unlock(&c->naming);
+  pthread_mutex_unlock(&one_names);
 }
 
-static mxg_status time_out(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+/* The last step of what a program does; MXG_NONE: it does nothing. */
+static uint32_t last_step(const mxg_plan *plan, const mxg_rank *rank, const mxg_gpu_program *program) {
+  for (uint32_t s = rank->first_step + rank->steps; s-- > rank->first_step;)
+    if (!program->part || plan->steps[s].group == program->group) return s;
+  return MXG_NONE;
+}
+
+static mxg_status time_out(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  const mxg_plan *plan = c->team->view->plan;
   char where[96];
-  bool answers = look(r);
-  uint32_t at = mxg_program_stands_at(&r->program);
-  const mxg_rank *rank = &c->team->view->plan->ranks[r->rank];
-  if (at == MXG_NONE && rank->steps) at = rank->first_step + rank->steps - 1;
+  bool answers = look(r, program);
+  uint32_t at = mxg_program_stands_at(program);
+  if (at == MXG_NONE) at = last_step(plan, &plan->ranks[r->rank], program);
   unsigned ms = c->team->view->options.timeout_ms;
   name_missing(c, r);
   let_go(c, r);
@@ -161,10 +264,10 @@ static mxg_status time_out(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
 }
 
 /* Another process is lost: what this rank waits for may never come. */
-static mxg_status give_up(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+static mxg_status give_up(const mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
   char where[96];
-  (void)look(r);
-  uint32_t at = mxg_program_stands_at(&r->program);
+  (void)look(r, program);
+  uint32_t at = mxg_program_stands_at(program);
   let_go(c, r);
   if (!err) return c->job_error.status;
   *err = c->job_error;
@@ -172,34 +275,34 @@ static mxg_status give_up(const mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   return err->status;
 }
 
-/* One of the threads looks for all. */
+/* One of the threads looks for all, or the only one. */
 static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
   const mxg_agreement *a = c->team->view->agreement;
   if (!a) return false;
-  if (r == c->team->ranks && !atomic_load(&c->broken) && mxg_job_look(a->job, &c->job_error) != MXG_OK)
+  if ((c->alone || r == c->team->ranks) && !atomic_load(&c->broken) && mxg_job_look(a->job, &c->job_error) != MXG_OK)
     atomic_store(&c->broken, true);
   return atomic_load(&c->broken);
 }
 
-/* Until the program has ended, or come to `event` where there is one, or the deadline has passed: first at every
- *chance,
- ** later with pauses. */
-static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_cu_event *event, mxg_error *err) {
+/* Until `event` of a program has come: first at every chance, later with pauses. */
+static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_cu_event *event,
+                           mxg_error *err) {
   const double begin = mxg_now();
   double next_job = begin + job_pause, next_look = begin + look_pause;
   bool answers = true;
+  r->waited = program;
   for (;;) {
     bool done = false;
-    MXG_TRY(event ? mxg_event_done(&done, event, err) : mxg_stream_done(&done, r->program.streams[0], err));
-    if (done) return MXG_OK;
+    MXG_TRY(mxg_event_done(&done, event, err));
+    if (done) break;
     double now = mxg_now();
-    if (now > c->team->view->deadline) return time_out(c, r, err);
+    if (now > c->team->view->deadline) return time_out(c, r, program, err);
     if (now > next_job) {
-      if (job_is_broken(c, r)) return give_up(c, r, err);
+      if (job_is_broken(c, r)) return give_up(c, r, program, err);
       next_job = now + job_pause;
     }
     if (now > next_look && answers) { /* for the flight recorder */
-      answers = look(r);
+      answers = look(r, program);
       next_look = mxg_now() + look_pause;
     }
     if (now - begin < 1e-3) {
@@ -209,7 +312,16 @@ static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_cu_event *event, mx
       nanosleep(&pause, NULL);
     }
   }
+  return MXG_OK;
 }
+
+mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  MXG_TRY(wait_for(c, r, program, program->end, err));
+  program->under_way = false;
+  return MXG_OK;
+}
+
+/* ---- one run ---- */
 
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -221,10 +333,10 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
   mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
   r->started = mxg_now();
-  memset(r->seen_at, 0, r->program.step_count * sizeof *r->seen_at);
+  memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
     if (c->begin && i >= starts_ahead && status == MXG_OK)
-      status = wait_for(c, r, r->times[3 * (i - starts_ahead) + 2], err);
+      status = wait_for(c, r, &r->program, r->times[3 * (i - starts_ahead) + 2], err);
     if (c->begin) {
       mxg_status began = c->begin(c, r, i, status != MXG_OK, err);
       if (status == MXG_OK) status = began;
@@ -241,7 +353,7 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     r->start_seconds = starts[c->repeats / 2];
   }
   mxg_free(starts);
-  if (status == MXG_OK) status = wait_for(c, r, NULL, err);
+  if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
   r->ended = mxg_now();
   return status;
 }
@@ -251,23 +363,24 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
 static void tell_rank(const mxg_gpu_team *team, const mxg_gpu_rank *r) {
   const mxg_exec_options *options = &team->view->options;
   const mxg_plan *plan = team->view->plan;
+  const mxg_gpu_program *program = r->waited ? r->waited : &r->program;
   char line[640];
-  size_t done = 0, count = r->program.step_count;
-  while (r->program.seen && done < count && r->program.seen[done]) done++;
+  size_t done = 0, count = program->step_count;
+  while (program->seen && done < count && program->seen[done]) done++;
   if (!r->lost && r->error.status == MXG_OK) done = count; /* the marks of a run that ended are not read */
   snprintf(line, sizeof line, "rank %u, GPU %d: given to the GPU in %.0f us, left %s %.0f us, %zu of %zu marks; %.400s",
            r->rank, r->ordinal, r->start_seconds * 1e6, r->lost ? "unfinished after" : "after",
            (r->ended - r->started) * 1e6, done, count, r->error.status == MXG_OK ? "ended" : r->error.text);
   options->record(options->user, line);
   for (size_t k = done > 4 ? done - 4 : 0; k < count && k < done + 4; k++) {
-    const mxg_step *step = &plan->steps[r->program.steps[k]];
+    const mxg_step *step = &plan->steps[program->steps[k]];
     int used = snprintf(line, sizeof line,
-                        "  step %u, bucket %u, slot %u: ", r->program.steps[k] - plan->ranks[r->rank].first_step,
+                        "  step %u, bucket %u, slot %u: ", program->steps[k] - plan->ranks[r->rank].first_step,
                         step->bucket, step->slot);
     if (k >= done)
       snprintf(line + used, sizeof line - (size_t)used, "not done");
-    else if (r->seen_at && r->seen_at[k] > 0)
-      snprintf(line + used, sizeof line - (size_t)used, "seen done at %.0f us", r->seen_at[k] * 1e6);
+    else if (program->seen_at && program->seen_at[k] > 0)
+      snprintf(line + used, sizeof line - (size_t)used, "seen done at %.0f us", program->seen_at[k] * 1e6);
     else
       snprintf(line + used, sizeof line - (size_t)used, "done");
     options->record(options->user, line);
@@ -282,35 +395,11 @@ void mxg_team_tell(const void *state) {
 
 /* ---- run ---- */
 
-mxg_status mxg_crew_ready(mxg_crew *c, mxg_error *err) {
-  mxg_gpu_team *team = c->team;
-  const mxg_exec_view *view = team->view;
-  size_t count = view->plan->array_count;
-  for (uint32_t i = 0; i < team->count; i++) {
-    mxg_gpu_rank *r = &team->ranks[i];
-    if (!r->lost) continue;
-    MXG_TRY(mxg_gpu_use(r->gpu, err));
-    if (!mxg_rank_has_ended(r))
-      return mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u is still in a run whose deadline passed", r->rank);
-    r->lost = false;
-  }
-  if (team->ready && memcmp(team->kept, view->kept, count * sizeof *team->kept) == 0) return MXG_OK;
-  memcpy(team->places, view->places, count * sizeof *team->places);
-  memcpy(team->kept, view->kept, count * sizeof *team->kept);
-  for (size_t i = 0; team->remote && i < count; i++)
-    if (view->agreement->wanted[i]) team->places[i] = team->remote[i];
-  MXG_TRY(all_ranks(c, prepare, err));
-  team->ready = true;
-  return MXG_OK;
-}
-
 mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
   const mxg_gpu_team *team = c->team;
   mxg_error own = {0};
   atomic_init(&c->broken, false);
-  if (pthread_mutex_init(&c->naming, NULL) != 0) return mxg_fail_nomem(err);
   mxg_status status = all_ranks(c, run_rank, &own);
-  (void)pthread_mutex_destroy(&c->naming);
   if (status == MXG_OK) return MXG_OK;
   mxg_team_tell(team);
   /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */
@@ -322,7 +411,7 @@ mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
 mxg_status mxg_team_run(void *state, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = 1};
   const mxg_exec_options *options = &c.team->view->options;
-  MXG_TRY(mxg_crew_ready(&c, err));
+  MXG_TRY(mxg_team_make(state, MXG_MADE_WHOLE, err));
   MXG_TRY(mxg_crew_go(&c, err));
   if (options->progress) options->progress(options->user, 1, 1);
   return MXG_OK;

@@ -328,12 +328,14 @@ static void order_copies(maker *m) {
 }
 
 /* Whether each bucket's wires are gathered once through, from the slot's begin to its end. */
-static bool in_order(const mxg_plan *plan, const mxg_rank *rank) {
+static bool in_order(const mxg_gpu_rank *r) {
+  const mxg_plan *plan = r->team->view->plan;
+  const mxg_rank *rank = &plan->ranks[r->rank];
   uint32_t bucket = MXG_NONE;
   uint64_t at = 0;
   for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
     const mxg_step *step = &plan->steps[s];
-    if (step->kind != MXG_STEP_GATHER) continue;
+    if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(r, step)) continue;
     if (bucket != step->bucket) {
       if (bucket != MXG_NONE && step->bucket < bucket) return false; /* again, perhaps */
       at = 0;
@@ -350,11 +352,12 @@ static bool in_order(const mxg_plan *plan, const mxg_rank *rank) {
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
-  m->left = rank->received_bytes;
-  m->packs = in_order(m->plan, rank);
-  if (rank->received_bytes) order_copies(m);
+  const uint64_t receives = m->left = mxg_rank_receives(m->rank);
+  m->packs = in_order(m->rank);
+  if (receives) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
     const mxg_step *step = &m->plan->steps[s];
+    if (!mxg_rank_takes(m->rank, step)) continue;
     switch ((mxg_step_kind)step->kind) {
     case MXG_STEP_FILL: mxg_rank_fill(m->rank, 0, step); break;
     case MXG_STEP_GATHER: gather(m, step); break;
@@ -362,13 +365,13 @@ static void make(maker *m) {
     case MXG_STEP_CONVERT: convert(m, step); break;
     case MXG_STEP_RELEASE:
       end_chunk(m);
-      if (rank->received_bytes) order_copies(m);
+      if (receives) order_copies(m);
       mxg_program_mark(m->program, 0, s);
       break;
     }
   }
   end_chunk(m);
-  if (rank->received_bytes)
+  if (receives)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
   mxg_program_spread(m->program);
 }
@@ -400,6 +403,10 @@ const mxg_transport_table mxg_transport_copy = {.name = "copy",
                                                 .bind = mxg_team_bind,
                                                 .share = mxg_team_share,
                                                 .run = mxg_team_run,
+                                                .captures = mxg_team_captures,
+                                                .prepare = mxg_team_prepare,
+                                                .start = mxg_team_start,
+                                                .wait = mxg_team_wait,
                                                 .close = mxg_team_close,
                                                 .measure = mxg_team_measure,
                                                 .trace = mxg_team_trace,

@@ -109,6 +109,7 @@ void mxg_direct_build(mxg_gpu_rank *r) {
   uint32_t last_bucket = MXG_NONE, last_phase = 0;
   for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps && !r->program.failed; s++) {
     const mxg_step *step = &plan->steps[s];
+    if (!mxg_rank_takes(r, step)) continue;
     if (step->kind == MXG_STEP_FILL) mxg_rank_fill(r, 0, step);
     if (step->kind != MXG_STEP_CONVERT) continue;
     uint32_t phase = plan->pieces[step->first].phase;
@@ -142,6 +143,10 @@ const mxg_transport_table mxg_transport_direct = {.name = "direct",
                                                   .bind = mxg_team_bind,
                                                   .share = mxg_team_share,
                                                   .run = mxg_team_run,
+                                                  .captures = mxg_team_captures,
+                                                  .prepare = mxg_team_prepare,
+                                                  .start = mxg_team_start,
+                                                  .wait = mxg_team_wait,
                                                   .close = mxg_team_close,
                                                   .measure = mxg_team_measure,
                                                   .trace = mxg_team_trace,

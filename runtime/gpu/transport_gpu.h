@@ -23,18 +23,24 @@ typedef struct mxg_gpu_rank {
   mxg_cu_module **modules;     /* by kernel; NULL: not used */
   mxg_cu_function **functions; /* by kernel */
   mxg_gpu_slot *slots;         /* the plan's */
-  mxg_gpu_program program;
+  mxg_gpu_streams streams;
+  mxg_gpu_program program;     /* in the making; then: of all groups */
+  mxg_gpu_program *parts;      /* by group; NULL: not made */
+  mxg_cu_event *begin;         /* of mxg_exec_start, on the caller's stream */
+  mxg_cu_event *captured[2];   /* begin and end of a start inside a capture: what a host may not ask for */
+  uint64_t capture;            /* that the caller's stream is in; 0: none */
   mxg_cu_event **times;        /* of mxg_exec_measure and _trace */
   uint64_t flush, flush_bytes; /* of mxg_exec_measure: memory to push others out of the L2 */
   uint64_t device_bytes;
-  double *seen_at; /* by mark: seconds after the start at which it was first seen done; 0: not seen */
   /* of one run */
   mxg_error error;
+  mxg_gpu_program *waited; /* the program that was waited for last */
   double started, ended, start_seconds, begun;
   bool lost;
 } mxg_gpu_rank;
 
-/* Fills the rank's program. Places of scratch arrays are settled, slots are there. */
+/* Fills the rank's program with the steps that mxg_rank_takes. Places of scratch arrays are settled, slots are there.
+ */
 typedef void (*mxg_gpu_build)(mxg_gpu_rank *rank);
 
 struct mxg_gpu_team {
@@ -47,17 +53,24 @@ struct mxg_gpu_team {
   mxg_place *places; /* the view's, and scratch's */
   mxg_place *homes;  /* where the allocation begins that each lies in; 0: not known. NULL: of none */
   bool *kept;        /* as the programs were made for */
-  bool ready;        /* programs are made for these places */
+  bool ready;        /* slots are there for these places */
+  unsigned made;     /* the programs of MXG_MADE_* are there too */
   mxg_place *remote; /* by array: sources in other processes that are readable here; NULL without a job */
   mxg_share *share;
   uint32_t turns; /* meetings of all processes so far */
 };
+
+enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
 
 mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *name, mxg_gpu_build build, bool stages,
                          mxg_error *err);
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
 mxg_status mxg_team_share(void *state, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
+mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, mxg_error *err);
+mxg_status mxg_team_prepare(void *state, mxg_error *err);
+mxg_status mxg_team_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err);
+mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err);
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
 mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
@@ -66,16 +79,28 @@ void mxg_team_close(void *state);
 
 /* ---- between team.c and team_run.c ---- */
 
-/* Frees the program and the memory of slots; what is lost (still under way) is left. */
-void mxg_rank_drop_program(mxg_gpu_rank *rank);
+/* Frees the programs and the memory of slots; what is lost (still under way) is left. */
+void mxg_rank_drop_programs(mxg_gpu_rank *rank);
 bool mxg_rank_has_ended(mxg_gpu_rank *rank);
 /* Memory for the part of each slot that the rank needs. */
 mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
 
+/* ---- between processes: meet.c ---- */
+
+/* On `stream`, before and after a rank's program for `group`: until every rank of another process that is its peer
+** there has begun as well, so that its sources are ready; and until those that read this rank's sources have
+** ended. What is given to the stream can be captured. Nothing to do where all ranks are of one process. */
+mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
+
 /* ---- for filling programs: gpu_rank.c ---- */
 
-/* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get
- * their places. */
+/* Whether a step belongs into the program in the making: it is of the program's group. */
+bool mxg_rank_takes(const mxg_gpu_rank *rank, const mxg_step *step);
+/* Wire bytes that the steps of the program in the making receive. */
+uint64_t mxg_rank_receives(const mxg_gpu_rank *rank);
+
+/* What of each slot the rank needs; the memory is allocated by the caller. Then: scratch arrays get their places. */
 void mxg_rank_measure_slots(mxg_gpu_rank *rank);
 void mxg_rank_place_scratch(mxg_gpu_rank *rank);
 

@@ -31,9 +31,10 @@ _Static_assert(sizeof(mxg_fill) == 32, "no implicit padding");
 _Static_assert(sizeof(mxg_step) == 40, "no implicit padding");
 _Static_assert(sizeof(mxg_kernel) == 96, "no implicit padding");
 _Static_assert(sizeof(mxg_rank) == 48, "no implicit padding");
+_Static_assert(sizeof(mxg_group) == 4, "no implicit padding");
 
 /* Never reuse a number: a bundle of another version is refused, not guessed at. */
-enum { format_version = 1, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
+enum { format_version = 2, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
 
 /* More than any plan needs, and little enough that every offset fits a size_t. */
 static const uint64_t largest_file = (uint64_t)4 << 30;
@@ -68,6 +69,7 @@ enum section_kind {
   section_fills,
   section_steps,
   section_kernels,
+  section_groups,
   section_sources,
   section_maker,
   section_cubins,
@@ -92,6 +94,7 @@ static const struct {
     {"fills", sizeof(mxg_fill), 0, UINT32_MAX},
     {"steps", sizeof(mxg_step), 0, UINT32_MAX},
     {"kernels", sizeof(mxg_kernel), 0, UINT32_MAX},
+    {"groups", sizeof(mxg_group), 0, UINT32_MAX - 1},
     {"sources", 1, 32, 32},
     {"maker", 1, 1, 4096},
     {"cubins", sizeof(cubin_record), 0, UINT32_MAX},
@@ -114,6 +117,7 @@ struct mxg_bundle {
   uint32_t cubin_count;
   unsigned char *image; /* the file's bytes, behind the cubins */
   size_t image_bytes;
+  mxg_group_range *ranges; /* of the arrays, behind the image */
   const char *maker;
   char digest[65];
 };
@@ -140,7 +144,9 @@ static mxg_status new_bundle(mxg_bundle **out, const layout *where, mxg_error *e
   if (!mxg_mul(&bytes, cubins, sizeof(mxg_bundle_cubin)) || !mxg_add(&bytes, bytes, at_cubins))
     return mxg_fail_nomem(err);
   uint64_t at_image = align_up(bytes, 16);
-  if (!mxg_add(&bytes, at_image, where->file_bytes) || bytes > SIZE_MAX) return mxg_fail_nomem(err);
+  if (!mxg_add(&bytes, at_image, where->file_bytes)) return mxg_fail_nomem(err);
+  uint64_t at_ranges = align_up(bytes, 16), ranges = where->sections[section_arrays].count * sizeof(mxg_group_range);
+  if (!mxg_add(&bytes, at_ranges, ranges) || bytes > SIZE_MAX) return mxg_fail_nomem(err);
   unsigned char *block = mxg_alloc((size_t)bytes);
   if (!block) return mxg_fail_nomem(err);
   mxg_bundle *bundle = (mxg_bundle *)(void *)block;
@@ -148,6 +154,7 @@ static mxg_status new_bundle(mxg_bundle **out, const layout *where, mxg_error *e
   bundle->cubin_count = (uint32_t)cubins;
   bundle->image = block + at_image;
   bundle->image_bytes = (size_t)where->file_bytes;
+  bundle->ranges = (mxg_group_range *)(void *)(block + at_ranges);
   *out = bundle;
   return MXG_OK;
 }
@@ -277,6 +284,23 @@ static void make_digest(mxg_bundle *bundle, const layout *where) {
   mxg_sha256_hex(digest, bundle->digest);
 }
 
+static void widen(mxg_group_range *range, uint32_t group) {
+  if (range->first == MXG_NONE || range->first > group) range->first = group;
+  if (range->last == MXG_NONE || range->last < group) range->last = group;
+}
+
+/* Which groups write each array: what a caller has to wait for. */
+static void find_ranges(mxg_bundle *bundle) {
+  const mxg_plan *plan = &bundle->plan;
+  for (uint32_t i = 0; i < plan->array_count; i++) bundle->ranges[i] = (mxg_group_range){MXG_NONE, MXG_NONE};
+  for (uint32_t s = 0; s < plan->step_count; s++) {
+    const mxg_step *step = &plan->steps[s];
+    if (step->kind != MXG_STEP_FILL && step->kind != MXG_STEP_CONVERT) continue;
+    for (uint32_t i = step->first; i < step->first + step->count; i++)
+      widen(&bundle->ranges[step->kind == MXG_STEP_FILL ? plan->fills[i].array : plan->pieces[i].dst], step->group);
+  }
+}
+
 /* Points the plan into an image whose sections fit, and checks all of it. */
 static mxg_status open_image(mxg_bundle *bundle, const layout *where, mxg_error *err) {
   unsigned char *image = bundle->image;
@@ -314,8 +338,11 @@ static mxg_status open_image(mxg_bundle *bundle, const layout *where, mxg_error 
   plan->step_count = (uint32_t)at[section_steps].count;
   plan->kernels = (mxg_kernel *)(void *)(image + at[section_kernels].offset);
   plan->kernel_count = (uint32_t)at[section_kernels].count;
+  plan->groups = (mxg_group *)(void *)(image + at[section_groups].offset);
+  plan->group_count = (uint32_t)at[section_groups].count;
   MXG_TRY(open_cubins(bundle, where, err));
   MXG_TRY(mxg_plan_check(plan, err));
+  find_ranges(bundle);
   make_digest(bundle, where);
   return MXG_OK;
 }
@@ -437,6 +464,7 @@ static mxg_status place_sections(layout *where, const mxg_bundle_parts *parts, m
       plan->fill_count,
       plan->step_count,
       plan->kernel_count,
+      plan->group_count,
       32,
       strlen(parts->maker) + 1,
       parts->cubin_count,
@@ -513,6 +541,7 @@ mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_
   put(bundle, &where, section_fills, plan->fills);
   put(bundle, &where, section_steps, plan->steps);
   put(bundle, &where, section_kernels, plan->kernels);
+  put(bundle, &where, section_groups, plan->groups);
   put(bundle, &where, section_sources, parts->sources_digest);
   put(bundle, &where, section_maker, parts->maker);
   if (parts->cubin_count) {
@@ -583,6 +612,8 @@ const unsigned char *mxg_bundle_image(const mxg_bundle *bundle, size_t *count) {
   *count = bundle->image_bytes;
   return bundle->image;
 }
+
+mxg_group_range mxg_bundle_array_groups(const mxg_bundle *bundle, uint32_t array) { return bundle->ranges[array]; }
 
 uint32_t mxg_bundle_cubins(const mxg_bundle *bundle, const mxg_bundle_cubin **out) {
   *out = bundle->cubins;

@@ -28,6 +28,11 @@ typedef struct mxg_bundle_parts {
 mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_error *err);
 
 const mxg_plan *mxg_bundle_plan(const mxg_bundle *bundle);
+/* The groups whose steps write an array; MXG_NONE: none, as for sources. */
+typedef struct mxg_group_range {
+  uint32_t first, last;
+} mxg_group_range;
+mxg_group_range mxg_bundle_array_groups(const mxg_bundle *bundle, uint32_t array);
 uint32_t mxg_bundle_cubins(const mxg_bundle *bundle, const mxg_bundle_cubin **out);
 const char *mxg_bundle_maker(const mxg_bundle *bundle);
 /* The bytes that mxg_bundle_save writes; they live with the bundle. */

@@ -23,16 +23,28 @@ mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uin
     return mxg_fail(err, MXG_ERR_USAGE, 700, "there is no tensor %u: the bundle has %u", index, count);
   const mxg_plan *plan = mxg_bundle_plan(bundle);
   const mxg_array *array = &plan->arrays[index];
+  mxg_group_range groups = mxg_bundle_array_groups(bundle, index);
   mxg_tensor_info tensor = {.size = out->size,
                             .side = (mxg_side)array->side,
                             .rank = array->rank,
                             .name = plan->strings + array->name,
                             .data_bytes = mxg_array_data_bytes(plan, array),
                             .scale_bytes = mxg_array_scale_bytes(plan, array),
-                            .data_dtype = mxg_array_dtype(plan, array),
+                            .first_group = groups.first,
+                            .group = groups.last,
+                            .tensor = plan->strings + array->tensor,
+                            .dtype = mxg_array_dtype(plan, array),
                             .scale_dtype = mxg_array_scale_dtype(plan, array)};
-  tensor.data_ndim = mxg_array_shape(array, tensor.data_dims);
-  if (tensor.scale_bytes) tensor.scale_ndim = mxg_array_scale_dims(plan, array, tensor.scale_dims);
+  tensor.ndim = mxg_array_shape(array, tensor.shape);
+  if (tensor.scale_bytes) tensor.scale_ndim = mxg_array_scale_dims(plan, array, tensor.scale_shape);
   memcpy(out, &tensor, out->size);
   return MXG_OK;
+}
+
+uint32_t mxg_bundle_groups(const mxg_bundle *bundle) { return bundle ? mxg_bundle_plan(bundle)->group_count : 0; }
+
+const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group) {
+  if (group >= mxg_bundle_groups(bundle)) return NULL;
+  const mxg_plan *plan = mxg_bundle_plan(bundle);
+  return plan->strings + plan->groups[group].name;
 }

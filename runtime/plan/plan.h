@@ -71,9 +71,8 @@ typedef enum mxg_fill_kind {
   MXG_FILL_CELL = 2 /* the AMAX cell of a scratch array; offset 0, bytes 4 */
 } mxg_fill_kind;
 
-/* Bytes that no piece writes are zero: padding of rows and of scale layouts. The step comes before the bucket's pieces,
- *so a
- ** transport may also zero the whole of what a SCALES fill concerns. */
+/* Bytes that no piece writes are zero: padding of rows and of scale layouts. The step comes before the bucket's
+** pieces, so a transport may also zero the whole of what a SCALES fill concerns. */
 typedef struct mxg_fill {
   uint32_t array;
   uint32_t kind; /* mxg_fill_kind */
@@ -90,14 +89,20 @@ typedef enum mxg_step_kind {
   MXG_STEP_RELEASE = 4  /* the converts of `bucket` are complete before its slot is written again */
 } mxg_step_kind;
 
+/* What a caller starts and waits for: the buckets, on every rank, whose steps name it. One bucket ("bucket 3"), or
+** all that a layer needs ("layers.12"): then no bucket has two layers. */
+typedef struct mxg_group {
+  uint32_t name; /* offset into strings */
+} mxg_group;
+
 typedef struct mxg_step {
   uint32_t kind; /* mxg_step_kind */
   uint32_t bucket, slot;
   uint32_t first, count;
   uint32_t kernel; /* CONVERT */
   uint32_t peer;   /* GATHER: the source rank. Otherwise MXG_NONE */
-  uint32_t pad;
-  uint64_t bytes; /* GATHER: wire bytes. CONVERT: bytes read and written */
+  uint32_t group;  /* of its bucket */
+  uint64_t bytes;  /* GATHER: wire bytes. CONVERT: bytes read and written */
 } mxg_step;
 
 typedef enum mxg_family {
@@ -157,6 +162,8 @@ typedef struct mxg_plan {
   uint32_t step_count;
   mxg_kernel *kernels;
   uint32_t kernel_count;
+  mxg_group *groups; /* in the order in which a run would come to them */
+  uint32_t group_count;
 } mxg_plan;
 
 /* ---- geometry: format.c

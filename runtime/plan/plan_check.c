@@ -34,6 +34,13 @@ static mxg_status check_strings(const mxg_plan *plan, mxg_error *err) {
   return MXG_OK;
 }
 
+static mxg_status check_groups(const mxg_plan *plan, mxg_error *err) {
+  for (uint32_t i = 0; i < plan->group_count; i++)
+    if (plan->groups[i].name >= plan->string_bytes || !plan->strings[plan->groups[i].name])
+      return mxg_plan_refuse(err, 711, "group %u has no name", i);
+  return MXG_OK;
+}
+
 static bool block_is_whole(const mxg_encoding *e) { return e->block_rows == MX_WHOLE && e->block_cols == MX_WHOLE; }
 static bool block_is_none(const mxg_encoding *e) { return e->block_rows == 0 && e->block_cols == 0; }
 static bool block_is_plain(const mxg_encoding *e) {
@@ -352,6 +359,7 @@ static mxg_status check_frame(const mxg_plan *plan, mxg_error *err) {
 mxg_status mxg_plan_check(const mxg_plan *plan, mxg_error *err) {
   MXG_TRY(check_frame(plan, err));
   MXG_TRY(check_strings(plan, err));
+  MXG_TRY(check_groups(plan, err));
   MXG_TRY(check_encodings(plan, err));
   MXG_TRY(check_kernels(plan, err));
   for (uint32_t i = 0; i < plan->array_count; i++) MXG_TRY(check_array(plan, i, err));

@@ -19,6 +19,7 @@ typedef struct bucket_state {
   uint32_t epoch; /* 1 + the rank it is about; another: not seen */
   uint32_t slot;  /* MXG_NONE: it holds none */
   uint32_t phase;
+  uint32_t group; /* MXG_NONE: not seen */
   bool gathers, waited, converts, released;
 } bucket_state;
 
@@ -49,7 +50,7 @@ static mxg_status refuse(const walk *w, unsigned code, const char *what) {
 
 static bucket_state *bucket_of(walk *w, uint32_t bucket) {
   bucket_state *b = &w->buckets[bucket];
-  if (b->epoch != w->rank + 1) *b = (bucket_state){.epoch = w->rank + 1, .slot = MXG_NONE};
+  if (b->epoch != w->rank + 1) *b = (bucket_state){.epoch = w->rank + 1, .slot = MXG_NONE, .group = MXG_NONE};
   return b;
 }
 
@@ -144,12 +145,14 @@ static mxg_status check_convert_step(walk *w, const mxg_step *step) {
 }
 
 static mxg_status check_step(walk *w, const mxg_step *step) {
-  if (step->kind > MXG_STEP_RELEASE || step->pad || step->bucket >= w->plan->step_count ||
+  if (step->kind > MXG_STEP_RELEASE || step->group >= w->plan->group_count || step->bucket >= w->plan->step_count ||
       (step->slot >= w->plan->slots && step->slot != 0) || (step->kind == MXG_STEP_GATHER) != (step->peer != MXG_NONE))
     return refuse(w, 721, "is malformed");
   bool ranged = step->kind != MXG_STEP_WAIT && step->kind != MXG_STEP_RELEASE;
   if (!ranged && (step->first != 0 || step->count != 0)) return refuse(w, 721, "has a range and no use for it");
   bucket_state *b = bucket_of(w, step->bucket);
+  if (b->group != MXG_NONE && b->group != step->group) return refuse(w, 721, "is of another group than its bucket");
+  b->group = step->group;
   if (b->released) return refuse(w, 722, "goes on with a bucket that was released");
   switch ((mxg_step_kind)step->kind) {
   case MXG_STEP_FILL: return check_fill_step(w, step);

@@ -61,6 +61,7 @@ typedef struct cu_copy_rows {
   X("cuDevicePrimaryCtxRetain", primary_retain, (cu_context * *context, int device))                                 \
   X("cuDevicePrimaryCtxRelease_v2", primary_release, (int device))                                                   \
   X("cuCtxSetCurrent", context_use, (cu_context * context))                                                          \
+  X("cuCtxGetCurrent", context_current, (cu_context * *context))                                                     \
   X("cuCtxGetDevice", context_device, (int *device))                                                                 \
   X("cuCtxEnablePeerAccess", context_reach, (cu_context * peer, unsigned flags))                                     \
   X("cuMemGetInfo_v2", memory_info, (size_t * free_bytes, size_t * all_bytes))                                       \
@@ -79,6 +80,8 @@ typedef struct cu_copy_rows {
   X("cuMemcpy2DAsync_v2", memory_copy_rows, (const cu_copy_rows *what, mxg_cu_stream *stream))                       \
   X("cuPointerGetAttribute", pointer_attribute, (void *value, int attribute, uint64_t address))                      \
   X("cuMemsetD8Async", memory_fill, (uint64_t dst, unsigned char byte, size_t bytes, mxg_cu_stream *stream))         \
+  X("cuMemsetD2D8Async", memory_fill_rows,                                                                           \
+    (uint64_t dst, size_t pitch, unsigned char byte, size_t width, size_t height, mxg_cu_stream *stream))            \
   X("cuStreamCreate", stream_create, (mxg_cu_stream * *stream, unsigned flags))                                      \
   X("cuStreamDestroy_v2", stream_free, (mxg_cu_stream * stream))                                                     \
   X("cuStreamSynchronize", stream_wait, (mxg_cu_stream * stream))                                                    \
@@ -88,6 +91,8 @@ typedef struct cu_copy_rows {
   X("cuStreamWaitValue32_v2", stream_await,                                                                          \
     (mxg_cu_stream * stream, uint64_t address, uint32_t value, unsigned flags))                                      \
   X("cuStreamWaitEvent", stream_follow, (mxg_cu_stream * stream, mxg_cu_event * event, unsigned flags))              \
+  X("cuStreamGetCaptureInfo_v2", capture_info,                                                                       \
+    (mxg_cu_stream * stream, int *status, uint64_t *id, cu_graph **graph, const void **nodes, size_t *count))        \
   X("cuStreamBeginCapture_v2", capture_begin, (mxg_cu_stream * stream, int mode))                                    \
   X("cuStreamEndCapture", capture_end, (mxg_cu_stream * stream, cu_graph * *graph))                                  \
   X("cuGraphInstantiateWithFlags", graph_instantiate, (mxg_cu_graph * *out, cu_graph * graph, uint64_t flags))       \
@@ -309,6 +314,16 @@ mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err) {
   return check(cu.context_use(gpu->context), "cuCtxSetCurrent", err);
 }
 
+void *mxg_gpu_current(void) {
+  cu_context *context = NULL;
+  (void)pthread_once(&once, find_once);
+  return known.usable && cu.context_current(&context) == cuda_success ? context : NULL;
+}
+
+void mxg_gpu_restore(void *current) {
+  if (known.usable) (void)cu.context_use(current);
+}
+
 mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err) {
   size_t free_bytes = 0, all_bytes = 0;
   mxg_status status = check(cu.memory_info(&free_bytes, &all_bytes), "cuMemGetInfo", err);
@@ -405,6 +420,12 @@ mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err) {
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err) {
   if (!bytes) return MXG_OK;
   return check(cu.memory_fill(dst, byte, bytes, stream), "cuMemsetD8Async", err);
+}
+
+mxg_status mxg_gpu_fill_rows(uint64_t dst, uint64_t pitch, uint8_t byte, uint64_t width, uint64_t height,
+                             mxg_cu_stream *stream, mxg_error *err) {
+  if (!width || !height) return MXG_OK;
+  return check(cu.memory_fill_rows(dst, pitch, byte, width, height, stream), "cuMemsetD2D8Async", err);
 }
 
 /* ---- memory of other processes ----------------------------------------------------------------------------------- */
@@ -568,6 +589,16 @@ mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned th
 }
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */
+
+mxg_status mxg_stream_capture(uint64_t *id, mxg_cu_stream *stream, mxg_error *err) {
+  int status = 0;
+  *id = 0;
+  MXG_TRY(check(cu.capture_info(stream, &status, id, NULL, NULL, NULL), "cuStreamGetCaptureInfo", err));
+  if (status == 2) /* CU_STREAM_CAPTURE_STATUS_INVALIDATED */
+    return mxg_fail(err, MXG_ERR_USAGE, 684, "the capture of a stream has failed already");
+  if (status == 0) *id = 0;
+  return MXG_OK;
+}
 
 mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err) {
   return check(cu.capture_begin(stream, 1 /* only this thread's calls are held to capturing rules */),

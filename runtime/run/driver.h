@@ -47,6 +47,9 @@ mxg_status mxg_gpu_open(mxg_gpu **out, int ordinal, mxg_error *err);
 void mxg_gpu_close(mxg_gpu *gpu);
 const mxg_gpu_info *mxg_gpu_about(const mxg_gpu *gpu);
 mxg_status mxg_gpu_use(const mxg_gpu *gpu, mxg_error *err);
+/* What this thread has current, ours or not, and back to it: around work in a caller's thread. Never fail. */
+void *mxg_gpu_current(void);
+void mxg_gpu_restore(void *current);
 mxg_status mxg_gpu_free_bytes(uint64_t *bytes, mxg_error *err);
 /* Lets kernels and copies of `gpu` reach the memory of `peer`. MXG_ERR_UNSUPPORTED where the machine cannot. */
 mxg_status mxg_gpu_reach(const mxg_gpu *gpu, const mxg_gpu *peer, mxg_error *err);
@@ -72,6 +75,8 @@ mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err);
 /* The beginning of the allocation that an address of a GPU's memory lies in; 0 of 0. */
 mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err);
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_gpu_fill_rows(uint64_t dst, uint64_t pitch, uint8_t byte, uint64_t width, uint64_t height,
+                             mxg_cu_stream *stream, mxg_error *err);
 
 /* ---- memory of other processes of the machine ---- */
 
@@ -103,8 +108,8 @@ mxg_status mxg_event_create(mxg_cu_event **out, bool timed, mxg_error *err);
 void mxg_event_free(mxg_cu_event *event);
 mxg_status mxg_event_record(mxg_cu_event *event, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_event_follow(mxg_cu_stream *stream, mxg_cu_event *event, mxg_error *err); /* the stream waits */
+mxg_status mxg_event_done(bool *done, mxg_cu_event *event, mxg_error *err);              /* all before it has ended */
 mxg_status mxg_event_wait(mxg_cu_event *event, mxg_error *err);
-mxg_status mxg_event_done(bool *done, mxg_cu_event *event, mxg_error *err); /* for waits with a deadline */
 mxg_status mxg_event_between(float *milliseconds, mxg_cu_event *start, mxg_cu_event *end, mxg_error *err);
 
 /* ---- kernels ---- */
@@ -130,6 +135,8 @@ mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsi
 
 /* ---- graphs: what is put on `stream` between begin and end becomes one launch ---- */
 
+/* The capture that a stream is in; 0: none. */
+mxg_status mxg_stream_capture(uint64_t *id, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_graph_end(mxg_cu_graph **out, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_graph_launch(mxg_cu_graph *graph, mxg_cu_stream *stream, mxg_error *err);

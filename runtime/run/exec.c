@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "memory.h"
+#include "nvtx.h"
 #include "plan_check.h"
 #include "share.h"
 #include "transport.h"
@@ -25,11 +26,16 @@ struct mxg_exec {
   uint32_t *ranks;
   mxg_place *places;
   bool *bound, *kept, *here; /* by array, by array, by rank */
+  bool checked;              /* what is bound is enough and right */
+  unsigned char *starts;     /* by group: enum start */
   uint32_t *names;           /* 1 + array, hashed by rank, side and name */
   size_t name_room;          /* a power of two */
   mxg_agreement *agreement;
   bool changed; /* bindings are new since the processes last exchanged them */
 };
+
+/* What mxg_exec_start has done last for a group. */
+enum start { never_started, was_started, was_captured };
 
 enum { default_timeout_ms = 60000 };
 static const double report_patience = 0.4; /* seconds beyond a deadline for processes to say that it passed */
@@ -124,7 +130,8 @@ static mxg_status prepare(mxg_exec *exec, const mxg_bundle *bundle, const mxg_ex
   exec->kept = mxg_alloc(plan->array_count * sizeof *exec->kept);
   exec->here = mxg_alloc(plan->rank_count * sizeof *exec->here);
   exec->ranks = mxg_alloc(plan->rank_count * sizeof *exec->ranks);
-  if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks)
+  exec->starts = mxg_alloc(plan->group_count);
+  if (!exec->names || !exec->places || !exec->bound || !exec->kept || !exec->here || !exec->ranks || !exec->starts)
     return mxg_fail_nomem(err);
   MXG_TRY(choose_ranks(exec, err));
   exec->view.ranks = exec->ranks;
@@ -214,6 +221,7 @@ void mxg_exec_free(mxg_exec *exec) {
   mxg_free(exec->kept);
   mxg_free(exec->here);
   mxg_free(exec->ranks);
+  mxg_free(exec->starts);
   mxg_free(exec);
 }
 
@@ -263,6 +271,7 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
   exec->places[array] = (mxg_place){(uint64_t)(uintptr_t)data, scale_bytes ? (uint64_t)(uintptr_t)scale : 0};
   if (exec->table->bind) MXG_TRY(exec->table->bind(exec->state, array, err));
   exec->bound[array] = true;
+  exec->checked = false;
   exec->changed = true;
   return MXG_OK;
 }
@@ -434,9 +443,12 @@ static mxg_status check_overlaps(const mxg_exec *exec, mxg_error *err) {
 }
 
 static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
+  if (exec->checked) return MXG_OK;
   MXG_TRY(check_all_bound(exec, err));
   find_kept(exec);
-  return check_overlaps(exec, err);
+  MXG_TRY(check_overlaps(exec, err));
+  exec->checked = true;
+  return MXG_OK;
 }
 
 /* With a job all processes come here, and go on together or not at all. */
@@ -476,8 +488,91 @@ mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err) {
   mxg_error own = {0};
   if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_run: exec is NULL");
   MXG_TRY(start_run(exec, err));
+  mxg_range_begin("run ", exec->view.plan->name);
   (void)exec->table->run(exec->state, &own);
+  mxg_range_end();
   return end_run(exec, &own, err);
+}
+
+/* ---- by group ---- */
+
+static mxg_status check_group(const mxg_exec *exec, uint32_t group, mxg_error *err) {
+  uint32_t groups = exec->view.plan->group_count;
+  if (group == MXG_ALL_GROUPS || group < groups) return MXG_OK;
+  return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no group %u: the bundle has %u", group, groups);
+}
+
+/* Nothing has to be checked, and no process told, before the next start. */
+static bool is_ready(const mxg_exec *exec) { return exec->checked && (!exec->agreement || !exec->changed); }
+
+mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_prepare: exec is NULL");
+  MXG_TRY(start_run(exec, err));
+  return exec->table->prepare ? exec->table->prepare(exec->state, err) : MXG_OK;
+}
+
+/* A transport that can only do all of it at once: a run of a part of the schedule. */
+static mxg_status start_whole(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err) {
+  mxg_error own = {0};
+  bool captured = false;
+  MXG_TRY(start_run(exec, err));
+  (void)exec->table->start(exec->state, group, streams, &captured, &own);
+  return end_run(exec, &own, err);
+}
+
+static mxg_status start_group(mxg_exec *exec, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
+  const mxg_transport_table *table = exec->table;
+  *captured = false;
+  if (!table->wait) return start_whole(exec, group, streams, err);
+  if (!is_ready(exec)) {
+    MXG_TRY(table->captures(exec->state, streams, captured, err));
+    if (*captured) {
+      mxg_fail(err, MXG_ERR_USAGE, 682, "a start inside a capture, and nothing was prepared before it");
+      mxg_error_help(err, "call mxg_exec_prepare, or start and wait once, before the capture begins");
+      return MXG_ERR_USAGE;
+    }
+    MXG_TRY(start_run(exec, err));
+  }
+  return table->start(exec->state, group, streams, captured, err);
+}
+
+static void note_start(mxg_exec *exec, uint32_t group, enum start what) {
+  for (uint32_t g = 0; g < exec->view.plan->group_count; g++)
+    if (group == MXG_ALL_GROUPS || group == g) exec->starts[g] = (unsigned char)what;
+}
+
+mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_start: exec is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  MXG_TRY(check_group(exec, group, err));
+  if (!exec->table->start)
+    return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no start by group", exec->table->name);
+  bool all = group == MXG_ALL_GROUPS, captured = false;
+  mxg_range_begin(all ? "run " : "", all ? plan->name : plan->strings + plan->groups[group].name);
+  mxg_status status = start_group(exec, group, streams, &captured, err);
+  mxg_range_end();
+  if (status == MXG_OK) note_start(exec, group, captured ? was_captured : was_started);
+  return status;
+}
+
+static mxg_status refuse_wait(const mxg_exec *exec, uint32_t group, mxg_error *err) {
+  const mxg_plan *plan = exec->view.plan;
+  if (group == MXG_ALL_GROUPS) return mxg_fail(err, MXG_ERR_USAGE, 681, "no group was started outside of a capture");
+  bool captured = exec->starts[group] == was_captured;
+  return mxg_fail(err, MXG_ERR_USAGE, 681, "group %u, \"%s\", was %s", group, plan->strings + plan->groups[group].name,
+                  captured ? "started inside a capture: it runs when its graph is launched" : "not started");
+}
+
+mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err) {
+  if (!exec) return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_wait: exec is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  MXG_TRY(check_group(exec, group, err));
+  bool any = plan->group_count == 0;
+  for (uint32_t g = 0; g < plan->group_count; g++)
+    if (group == MXG_ALL_GROUPS || group == g) any = any || exec->starts[g] == was_started;
+  if (!any) return refuse_wait(exec, group, err);
+  set_deadline(exec);
+  return exec->table->wait ? exec->table->wait(exec->state, group, err) : MXG_OK;
 }
 
 mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {

@@ -41,6 +41,13 @@ typedef struct mxg_transport_table {
   mxg_status (*share)(void *state, mxg_error *err);
   /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
   mxg_status (*run)(void *state, mxg_error *err);
+  /* mxg_exec_prepare, _start and _wait, of groups that there are and with everything bound. `streams`: as the
+  ** caller gave them. *captured: they are being captured. Without wait, start has done all, and the others are not
+  ** there either. */
+  mxg_status (*captures)(void *state, void *const *streams, bool *captured, mxg_error *err); /* only looks */
+  mxg_status (*prepare)(void *state, mxg_error *err);
+  mxg_status (*start)(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err);
+  mxg_status (*wait)(void *state, uint32_t group, mxg_error *err);
   void (*close)(void *state); /* NULL is fine */
   /* mxg_exec_measure, _trace and _device_bytes. NULL: there is no device. */
   mxg_status (*measure)(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);

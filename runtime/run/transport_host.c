@@ -6,6 +6,7 @@
 ** is first brought into its wire form (compact scales, rows without gaps) in memory of the worker. Either way gathers
 ** move nothing by themselves, and only scratch arrays lie in slots. The first error ends all ranks at their next step.
 ** Every write is marked. */
+#include "bundle.h"
 #include "error.h"
 #include "memory.h"
 #include "mx_scale.h"
@@ -26,6 +27,7 @@ typedef struct host {
   mxg_pool *pool;
   wire_room *rooms;  /* one a worker */
   mxg_place *places; /* the view's, and scratch's: an element is written by its own rank only */
+  uint32_t group;    /* of this run; MXG_ALL_GROUPS: all */
   mxg_peek *peek;    /* sources in other processes; NULL without a job */
   atomic_bool stop;
   _Atomic uint32_t next_rank; /* index into the view's ranks */
@@ -381,6 +383,14 @@ static mxg_status open_rank(rank_run *r, mxg_error *err) {
   return MXG_OK;
 }
 
+static bool takes(const host *h, const mxg_step *step) { return h->group == MXG_ALL_GROUPS || h->group == step->group; }
+
+/* Whether all of a target is written in this run; of one that other groups write too, this one sees a part. */
+static bool is_completed(const host *h, uint32_t array) {
+  mxg_group_range by = mxg_bundle_array_groups(h->view->bundle, array);
+  return h->group == MXG_ALL_GROUPS || (by.first == h->group && by.last == h->group);
+}
+
 static void close_rank(rank_run *r) {
   for (uint32_t i = 0; r->slots && i < r->plan->slots; i++) mxg_free(r->slots[i]);
   for (uint32_t i = 0; r->masks && i < r->rank->targets; i++) mxg_mask_end(&r->masks[i]);
@@ -397,6 +407,7 @@ static mxg_status walk(rank_run *r, mxg_error *err) {
   for (uint32_t i = r->rank->first_step; i < r->rank->first_step + r->rank->steps; i++) {
     const mxg_step *step = &r->plan->steps[i];
     if (atomic_load(&r->host->stop)) return MXG_OK;
+    if (!takes(r->host, step)) continue;
     switch ((mxg_step_kind)step->kind) {
     case MXG_STEP_FILL: MXG_TRY(fill(r, step, err)); break;
     case MXG_STEP_CONVERT: MXG_TRY(convert(r, step, err)); break;
@@ -405,7 +416,8 @@ static mxg_status walk(rank_run *r, mxg_error *err) {
     case MXG_STEP_RELEASE: break; /* a step returns when it is done */
     }
   }
-  for (uint32_t i = 0; i < r->rank->targets; i++) MXG_TRY(mxg_mask_check(&r->masks[i], true, err));
+  for (uint32_t i = 0; i < r->rank->targets; i++)
+    if (is_completed(r->host, r->rank->first_target + i)) MXG_TRY(mxg_mask_check(&r->masks[i], true, err));
   return MXG_OK;
 }
 
@@ -465,7 +477,7 @@ static void measure_progress(host *h) {
     const mxg_rank *rank = &plan->ranks[h->view->ranks[n]];
     for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
       const mxg_step *step = &plan->steps[s];
-      if (step->kind != MXG_STEP_CONVERT) continue; /* every piece is in one */
+      if (step->kind != MXG_STEP_CONVERT || !takes(h, step)) continue; /* every piece is in one */
       for (uint32_t i = step->first; i < step->first + step->count; i++)
         h->all_bytes += piece_bytes(plan, &plan->pieces[i]);
     }
@@ -477,8 +489,9 @@ static mxg_status host_share(void *state, mxg_error *err) {
   return mxg_peek_exchange(&h->peek, h->view, err);
 }
 
-static mxg_status run_all(host *h, mxg_error *err) {
+static mxg_status run_ranks_of(host *h, uint32_t group, mxg_error *err) {
   const mxg_exec_view *view = h->view;
+  h->group = group;
   memset(&h->first_error, 0, sizeof h->first_error);
   atomic_store(&h->stop, false);
   atomic_store(&h->next_rank, 0);
@@ -496,14 +509,23 @@ static mxg_status run_all(host *h, mxg_error *err) {
   return h->first_error.status;
 }
 
-static mxg_status host_run(void *state, mxg_error *err) {
-  host *h = state;
+static mxg_status run_group(host *h, uint32_t group, mxg_error *err) {
   memcpy(h->places, h->view->places, h->view->plan->array_count * sizeof *h->places);
   mxg_status status = h->peek ? mxg_peek_read(h->peek, h->places, err) : MXG_OK;
-  if (status == MXG_OK) status = run_all(h, err);
+  if (status == MXG_OK) status = run_ranks_of(h, group, err);
   if (h->peek) mxg_peek_drop(h->peek);
   return status;
 }
 
+static mxg_status host_run(void *state, mxg_error *err) { return run_group(state, MXG_ALL_GROUPS, err); }
+
+/* There is no stream to put it on: a start does all of it, here and now. */
+static mxg_status host_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
+  *captured = false;
+  if (streams)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "transport host has no streams: a start runs to its end, streams is NULL");
+  return run_group(state, group, err);
+}
+
 const mxg_transport_table mxg_transport_host = {
-    .name = "host", .open = host_open, .share = host_share, .run = host_run, .close = host_close};
+    .name = "host", .open = host_open, .share = host_share, .run = host_run, .start = host_start, .close = host_close};

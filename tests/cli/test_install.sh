@@ -111,6 +111,18 @@ same_checksum "$work/by_hand/jit" "$work/build_time/tiny_dense.lua"
   $(pkg-config --libs lua5.4 libxxhash) -pthread -ldl -lm || fail "static libraries"
 (unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static" "$work/build_time/tiny_dense.lua" && exit "$failures") || fail "static"
 
+# The Python module of the installed examples finds the libraries by itself; its structs are those of the installed headers.
+python=${MXG_PYTHON:-python3}
+pytorch=$prefix/share/mxgen/pytorch
+for file in mxgen_torch.py export.py reconcile.py dense.lua dense_tp2.lua dense_reconcile_tp2.lua README.md; do
+  [ -s "$pytorch/$file" ] || fail "no $pytorch/$file"
+done
+if [ -z "$CFLAGS" ] && "$python" -c 'import numpy' 2>/dev/null; then
+  "$cc" $strict -I"$prefix/include" -o "$work/struct_probe" tests/python/struct_probe.c || fail "struct_probe"
+  (unset LD_LIBRARY_PATH && PYTHONDONTWRITEBYTECODE=1 "$python" tests/python/test_pytorch.py - "$work/struct_probe" "$pytorch") >&2 ||
+    fail "the installed Python module"
+fi
+
 # The manual and the completion.
 for page in man1/mxgen.1 man5/mxgen-recipe.5 man3/libmxgen.3; do
   [ -s "$prefix/share/man/$page" ] || fail "no $page"

@@ -18,6 +18,10 @@ static mxg_bundle *make(const fixture *f) {
   return bundle;
 }
 
+static unsigned bytes_of(const char *dtype) {
+  return dtype[0] == 'U' || strncmp(dtype, "F8", 2) == 0 ? 1 : strcmp(dtype, "F32") == 0 ? 4 : 2;
+}
+
 static void each_is_an_array_of_the_plan(void **state) {
   (void)state;
   for (int i = 0; i < plan_sample_count; i++) {
@@ -36,12 +40,15 @@ static void each_is_an_array_of_the_plan(void **state) {
       assert_string_equal(info.name, plan->strings + plan->arrays[a].name);
       assert_int_equal(info.data_bytes, mxg_array_data_bytes(plan, &plan->arrays[a]));
       assert_int_equal(info.scale_bytes, mxg_array_scale_bytes(plan, &plan->arrays[a]));
-      uint64_t bytes = mxg_elem_bytes(plan->encodings[plan->arrays[a].encoding].elem), scale_bytes = 0;
-      for (uint32_t d = 0; d < info.data_ndim; d++) bytes *= info.data_dims[d];
-      assert_int_equal(bytes, info.data_bytes);
-      if (*info.scale_dtype) scale_bytes = strcmp(info.scale_dtype, "F32") ? 1 : 4;
-      for (uint32_t d = 0; d < info.scale_ndim; d++) scale_bytes *= info.scale_dims[d];
-      assert_int_equal(scale_bytes, info.scale_bytes);
+      assert_string_equal(info.tensor, plan->strings + plan->arrays[a].tensor);
+      uint64_t elements = 1, scales = 1;
+      for (uint32_t d = 0; d < 3; d++) {
+        elements *= d < info.ndim ? info.shape[d] : 1;
+        scales *= d < info.scale_ndim ? info.scale_shape[d] : 1;
+      }
+      assert_int_equal(elements * bytes_of(info.dtype), info.data_bytes);
+      assert_int_equal(info.scale_bytes != 0, *info.scale_dtype != 0);
+      if (info.scale_bytes) assert_int_equal(scales * bytes_of(info.scale_dtype), info.scale_bytes);
     }
     mxg_bundle_free(bundle);
     free(f);
@@ -58,14 +65,14 @@ static void types_and_shapes_are_checked(void **state) {
   mxg_exec *exec = NULL;
   mxg_error err = {0};
   assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_OK);
-  assert_string_equal(info.data_dtype, "F8_E4M3");
+  assert_string_equal(info.dtype, "F8_E4M3");
   assert_true(!strcmp(info.scale_dtype, "U8") || !strcmp(info.scale_dtype, "F8_E8M0"));
   assert_int_equal(mxg_exec_create(&exec, bundle, NULL, &err), MXG_OK);
   void *memory = calloc(1, (size_t)(info.data_bytes + info.scale_bytes));
-  const mxg_typed_memory data = {memory, info.data_bytes, info.data_dtype, info.data_dims, info.data_ndim};
+  const mxg_typed_memory data = {memory, info.data_bytes, info.dtype, info.shape, info.ndim};
   const mxg_typed_memory scale = {(unsigned char *)memory + info.data_bytes, info.scale_bytes, info.scale_dtype,
-                                  info.scale_dims, info.scale_ndim};
-  const uint64_t turned[2] = {info.data_dims[1], info.data_dims[0]};
+                                  info.scale_shape, info.scale_ndim};
+  const uint64_t turned[2] = {info.shape[1], info.shape[0]};
   static const char *const wrong[] = {"BF16", "F8_E5M2", "F8_E8M0", "F32", ""};
   char word[160];
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

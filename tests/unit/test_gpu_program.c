@@ -173,7 +173,10 @@ static void carry_out(machine *m, const mxg_gpu_op *op) {
              (size_t)c->width);
     break;
   }
-  case MXG_OP_FILL: memset((void *)(uintptr_t)op->u.fill.dst, op->u.fill.byte, (size_t)op->u.fill.bytes); break;
+  case MXG_OP_FILL:
+    for (uint64_t i = 0; i < op->u.fill.height; i++)
+      memset((void *)(uintptr_t)(op->u.fill.dst + i * op->u.fill.pitch), op->u.fill.byte, (size_t)op->u.fill.bytes);
+    break;
   case MXG_OP_LAUNCH: launch(m, op); break;
   case MXG_OP_RECORD: m->recorded[op->index] = true; break;
   case MXG_OP_FOLLOW:
@@ -250,10 +253,45 @@ typedef struct trial {
   bool copy;
   uint64_t chunk;
   unsigned streams;
+  bool groups; /* one by one */
 } trial;
 
-static const trial trials[] = {{true, 0, 0}, {true, 1, 1}, {true, 700, 2}, {true, 4096, 3}, {false, 0, 0}};
+static const trial trials[] = {{true, 0, 0, false},  {true, 1, 1, false}, {true, 700, 2, false}, {true, 4096, 3, false},
+                               {false, 0, 0, false}, {true, 0, 0, true},  {true, 900, 3, true},  {false, 0, 0, true}};
 enum { trial_count = sizeof trials / sizeof *trials };
+
+static void build_and_run(mxg_gpu_rank *r, const trial *t, int manner, bool aligned) {
+  const mxg_plan *plan = r->team->view->plan;
+  if (t->copy)
+    mxg_copy_build(r);
+  else
+    mxg_direct_build(r);
+  assert_false(r->program.failed);
+  run_program(plan, &r->program, manner, aligned);
+  if (manner == by_chance) run_program(plan, &r->program, manner, aligned); /* finds what the first start has left */
+  mxg_free(r->program.ops);
+  mxg_free(r->program.entries);
+  mxg_free(r->program.steps);
+  r->program = (mxg_gpu_program){0};
+}
+
+/* The programs of single groups: forwards, backwards, or in any order and some of them again. */
+static void run_groups(mxg_gpu_rank *r, const trial *t, int manner, bool aligned) {
+  uint32_t groups = r->team->view->plan->group_count, turns[256], count = 0;
+  assert_true(groups <= 128);
+  for (uint32_t g = 0; g < groups; g++) turns[count++] = manner == copies_first ? g : groups - 1 - g;
+  for (uint32_t g = 0; g < groups && manner == by_chance; g++) turns[count++] = random_below(groups);
+  for (uint32_t i = count; i > 1 && manner == by_chance; i--) {
+    uint32_t k = random_below(i), swap = turns[k];
+    turns[k] = turns[i - 1];
+    turns[i - 1] = swap;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    r->program.part = true;
+    r->program.group = turns[i];
+    build_and_run(r, t, manner, aligned);
+  }
+}
 
 static void run_rank(mxg_gpu_rank *r, const trial *t, int manner, bool aligned) {
   const mxg_plan *plan = r->team->view->plan;
@@ -270,16 +308,10 @@ static void run_rank(mxg_gpu_rank *r, const trial *t, int manner, bool aligned) 
   }
   assert_true(staging <= plan->ranks[r->rank].staging_bytes);
   mxg_rank_place_scratch(r);
-  if (t->copy)
-    mxg_copy_build(r);
+  if (t->groups)
+    run_groups(r, t, manner, aligned);
   else
-    mxg_direct_build(r);
-  assert_false(r->program.failed);
-  run_program(plan, &r->program, manner, aligned);
-  if (manner == by_chance) run_program(plan, &r->program, manner, aligned); /* finds what the first start has left */
-  mxg_free(r->program.ops);
-  mxg_free(r->program.entries);
-  mxg_free(r->program.steps);
+    build_and_run(r, t, manner, aligned);
   for (uint32_t i = 0; i < plan->slots; i++) free((void *)(uintptr_t)r->slots[i].memory);
   free(r->slots);
 }
@@ -314,8 +346,8 @@ static void compare(const char *name, const mxg_plan *plan, const stored *all, c
     if (a->side != MXG_TARGET) continue;
     if (memcmp(all[i].data, want[i].data, (size_t)all[i].data_bytes) ||
         (all[i].scale && memcmp(all[i].scale, want[i].scale, (size_t)all[i].scale_bytes)))
-      fail_msg("%s, %s with chunks of %llu: \"%s\" of rank %u is wrong", name, t->copy ? "copy" : "direct",
-               (unsigned long long)t->chunk, plan->strings + a->name, a->rank);
+      fail_msg("%s, %s%s with chunks of %llu: \"%s\" of rank %u is wrong", name, t->copy ? "copy" : "direct",
+               t->groups ? " by group" : "", (unsigned long long)t->chunk, plan->strings + a->name, a->rank);
   }
 }
 
@@ -404,8 +436,9 @@ static planned plan_recipe(const char *path) {
 
 static void tiny_recipes(void **state) {
   (void)state;
-  static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua"};
-  for (int i = 0; i < 2; i++) {
+  static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua",
+                                      MXG_ROOT "/examples/pytorch/dense_tp2.lua" /* groups are layers */};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
     planned made = plan_recipe(paths[i]);
     random_state = 99 + (uint32_t)i;
     try_plan(paths[i], made.bundle, true);

@@ -306,7 +306,9 @@ static void steps(void **state) {
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->count = 0);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->bytes++);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->peer = 0);
-  SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->pad = 1);
+  SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->group = 7);
+  SPOIL(sample_row_split, 711, f->groups[0].name = 0);
+  SPOIL(sample_row_split, 711, f->groups[0].name = 1 << 20);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_GATHER, 0)->kind = MXG_STEP_WAIT);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_WAIT, 0)->peer = 0);
   SPOIL(sample_row_split, 721, step_of(f, MXG_STEP_WAIT, 0)->count = UINT32_MAX);

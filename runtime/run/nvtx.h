@@ -1,0 +1,11 @@
+/* nvtx.h -- ranges for profilers, in the NVTX domain "mxgen". Without a profiler in the process they cost a branch.
+**
+** A range is of the calling thread and ends there; ranges nest. Names are copied by the profiler. */
+#ifndef MXG_NVTX_H
+#define MXG_NVTX_H
+
+/* The name is both texts, cut to fit. */
+void mxg_range_begin(const char *before, const char *name);
+void mxg_range_end(void);
+
+#endif

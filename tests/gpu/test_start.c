@@ -1,0 +1,402 @@
+/* test_start.c -- mxg_exec_start and _wait on GPUs: sources are written on the callers' streams before, and targets
+** read there after, with nothing but the streams' order between; what comes out is the host transport's, byte for
+** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other
+** sources, a deadline, wrong calls.
+**
+** test_start RECIPE...        exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and all the first one. */
+#include "driver.h"
+#include "mxgen.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+static mxg_error err;
+
+#define MUST(call)                                                                               \
+  do {                                                                                           \
+    if ((call) != MXG_OK) {                                                                      \
+      fprintf(stderr, "%d: %s: MX%04u %s; %s\n", __LINE__, #call, err.code, err.text, err.note); \
+      exit(1);                                                                                   \
+    }                                                                                            \
+  } while (0)
+
+static void expect(bool good, const char *what) {
+  if (good) return;
+  fprintf(stderr, "FAILED: %s (MX%04u %s)\n", what, err.code, err.text);
+  failures++;
+}
+
+/* ---- memory: of every tensor, on its rank's GPU, and for the host transport ---- */
+
+enum { most_ranks = 8, most_gpus = 8 };
+
+typedef struct tensor {
+  mxg_tensor_info info;
+  uint64_t device, bytes;    /* data, then scales from the next multiple of 256 */
+  uint64_t scale;            /* where they begin */
+  unsigned char *host, *got; /* pinned: source bytes, or what the host transport makes; and a target as read */
+} tensor;
+
+typedef struct bench {
+  mxg_bundle *bundle;
+  uint32_t count, ranks;
+  tensor *tensors;
+  mxg_gpu *gpus[most_gpus];
+  int ordinals[most_ranks];
+  mxg_cu_stream *streams[most_ranks];
+  uint64_t ballast[most_gpus]; /* memory to keep a stream busy with */
+} bench;
+
+enum { ballast_bytes = 256 << 20 };
+
+static mxg_gpu *gpu_of(const bench *b, uint32_t rank) { return b->gpus[b->ordinals[rank]]; }
+
+static void new_tensors(bench *b) {
+  b->count = mxg_bundle_tensors(b->bundle);
+  b->tensors = calloc(b->count, sizeof *b->tensors);
+  if (!b->tensors) exit(1);
+  for (uint32_t i = 0; i < b->count; i++) {
+    tensor *t = &b->tensors[i];
+    void *memory = NULL;
+    t->info.size = sizeof t->info;
+    MUST(mxg_bundle_tensor(&t->info, b->bundle, i, &err));
+    t->scale = (t->info.data_bytes + 255) / 256 * 256;
+    t->bytes = t->scale + t->info.scale_bytes;
+    MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
+    MUST(mxg_gpu_alloc(&t->device, t->bytes, &err));
+    MUST(mxg_gpu_alloc_pinned(&memory, 2 * t->bytes, &err));
+    t->host = memory;
+    t->got = t->host + t->bytes;
+  }
+}
+
+static void free_tensors(bench *b) {
+  for (uint32_t i = 0; i < b->count; i++) {
+    MUST(mxg_gpu_use(gpu_of(b, b->tensors[i].info.rank), &err));
+    mxg_gpu_free(b->tensors[i].device);
+    mxg_gpu_free_pinned(b->tensors[i].host);
+  }
+  free(b->tensors);
+}
+
+static mxg_exec *new_exec(const bench *b, const mxg_exec_options *options, bool on_host) {
+  mxg_exec *exec = NULL;
+  MUST(mxg_exec_create(&exec, b->bundle, options, &err));
+  for (uint32_t i = 0; i < b->count; i++) {
+    const tensor *t = &b->tensors[i];
+    uint64_t at = on_host ? (uint64_t)(uintptr_t)t->host : t->device;
+    MUST(mxg_exec_bind(exec, t->info.rank, t->info.side, t->info.name, (void *)(uintptr_t)at, t->info.data_bytes,
+                       t->info.scale_bytes ? (void *)(uintptr_t)(at + t->scale) : NULL, t->info.scale_bytes, &err));
+  }
+  return exec;
+}
+
+/* Other sources, and with them what must come out. No NaN, which would hide others. */
+static void renew(bench *b, uint32_t seed) {
+  for (uint32_t i = 0; i < b->count; i++) {
+    tensor *t = &b->tensors[i];
+    if (t->info.side != MXG_SOURCE) continue;
+    for (uint64_t k = 0; k < t->bytes; k++) {
+      seed = seed * 1664525u + 1013904223u;
+      t->host[k] = (unsigned char)(k < t->info.data_bytes ? seed >> 24 & 0xbf : 110 + (seed >> 24) % 30);
+    }
+  }
+  mxg_exec *host = new_exec(b, NULL, true);
+  MUST(mxg_exec_run(host, &err));
+  mxg_exec_free(host);
+}
+
+/* ---- on the callers' streams ---- */
+
+/* A few milliseconds of work, so that what does not wait for it comes too early. */
+static void keep_busy(const bench *b, int times) {
+  for (uint32_t r = 0; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    for (int i = 0; i < times; i++)
+      MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes, b->streams[r], &err));
+  }
+}
+
+static void write_sources(const bench *b) {
+  for (uint32_t i = 0; i < b->count; i++) {
+    const tensor *t = &b->tensors[i];
+    mxg_cu_stream *stream = b->streams[t->info.rank];
+    MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
+    if (t->info.side == MXG_SOURCE)
+      MUST(mxg_gpu_copy(t->device, (uint64_t)(uintptr_t)t->host, t->bytes, stream, &err));
+    else
+      MUST(mxg_gpu_fill(t->device, 0xa5, t->bytes, stream, &err));
+  }
+}
+
+/* Reads the targets, and writes over the sources: readers that have not ended would see it. */
+static void read_targets(const bench *b) {
+  for (uint32_t i = 0; i < b->count; i++) {
+    const tensor *t = &b->tensors[i];
+    mxg_cu_stream *stream = b->streams[t->info.rank];
+    MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
+    if (t->info.side == MXG_SOURCE)
+      MUST(mxg_gpu_fill(t->device, 0x5a, t->bytes, stream, &err));
+    else
+      MUST(mxg_gpu_copy((uint64_t)(uintptr_t)t->got, t->device, t->bytes, stream, &err));
+  }
+}
+
+static void finish(const bench *b) {
+  for (uint32_t r = 0; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_stream_wait(b->streams[r], &err));
+  }
+}
+
+static void compare(const bench *b, const char *what) {
+  uint64_t wrong = 0;
+  const char *first = NULL;
+  for (uint32_t i = 0; i < b->count; i++) {
+    const tensor *t = &b->tensors[i];
+    if (t->info.side != MXG_TARGET) continue;
+    for (uint64_t k = 0; k < t->bytes; k++) {
+      if (k >= t->info.data_bytes && k < t->scale) continue;
+      if (t->got[k] != t->host[k]) wrong++, first = first ? first : t->info.name;
+    }
+    memset(t->got, 0, t->bytes);
+  }
+  printf("  %-34s %llu wrong%s%s\n", what, (unsigned long long)wrong, first ? ", the first in " : "",
+         first ? first : "");
+  failures += wrong != 0;
+}
+
+static void start(const bench *b, mxg_exec *exec, uint32_t group) {
+  void *streams[most_ranks];
+  for (uint32_t r = 0; r < b->ranks; r++) streams[r] = b->streams[r];
+  MUST(mxg_exec_start(exec, group, streams, &err));
+}
+
+static void by_group(bench *b, mxg_exec *exec, bool backwards, uint32_t seed, const char *what) {
+  uint32_t groups = mxg_bundle_groups(b->bundle);
+  renew(b, seed);
+  keep_busy(b, 20);
+  write_sources(b);
+  for (uint32_t n = 0; n < groups; n++) start(b, exec, backwards ? groups - 1 - n : n);
+  read_targets(b);
+  for (uint32_t n = 0; n < groups; n++) MUST(mxg_exec_wait(exec, n, &err));
+  finish(b);
+  compare(b, what);
+}
+
+static void all_at_once(bench *b, mxg_exec *exec, uint32_t seed, const char *what) {
+  renew(b, seed);
+  keep_busy(b, 20);
+  write_sources(b);
+  start(b, exec, MXG_ALL_GROUPS);
+  start(b, exec, MXG_ALL_GROUPS); /* again, before it has ended */
+  read_targets(b);
+  MUST(mxg_exec_wait(exec, MXG_ALL_GROUPS, &err));
+  finish(b);
+  compare(b, what);
+}
+
+/* The default streams of all GPUs, and a run in between. */
+static void on_default_streams(bench *b, mxg_exec *exec, uint32_t seed) {
+  mxg_cu_stream *own[most_ranks];
+  memcpy(own, b->streams, sizeof own);
+  memset(b->streams, 0, sizeof b->streams);
+  renew(b, seed);
+  keep_busy(b, 20);
+  write_sources(b);
+  MUST(mxg_exec_start(exec, MXG_ALL_GROUPS, NULL, &err));
+  read_targets(b);
+  finish(b);
+  compare(b, "default streams");
+  write_sources(b);
+  finish(b);
+  MUST(mxg_exec_run(exec, &err));
+  read_targets(b);
+  finish(b);
+  compare(b, "run after starts");
+  memcpy(b->streams, own, sizeof own);
+}
+
+/* ---- captures ---- */
+
+/* Stream 0 captures, and the others are with it. */
+static void open_capture(const bench *b, mxg_cu_event **events) {
+  MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+  MUST(mxg_graph_begin(b->streams[0], &err));
+  MUST(mxg_event_record(events[0], b->streams[0], &err));
+  for (uint32_t r = 1; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_event_follow(b->streams[r], events[0], &err));
+  }
+}
+
+static mxg_cu_graph *close_capture(const bench *b, mxg_cu_event **events) {
+  mxg_cu_graph *graph = NULL;
+  for (uint32_t r = 1; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_event_record(events[r], b->streams[r], &err));
+    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+    MUST(mxg_event_follow(b->streams[0], events[r], &err));
+  }
+  MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+  MUST(mxg_graph_end(&graph, b->streams[0], &err));
+  return graph;
+}
+
+static void captured(bench *b, const mxg_exec_options *options, bool whole, uint32_t seed) {
+  uint32_t groups = mxg_bundle_groups(b->bundle);
+  mxg_cu_event *events[most_ranks];
+  void *streams[most_ranks];
+  for (uint32_t r = 0; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_event_create(&events[r], false, &err));
+    streams[r] = b->streams[r];
+  }
+  mxg_exec *exec = new_exec(b, options, false);
+  open_capture(b, events);
+  expect(mxg_exec_start(exec, 0, streams, &err) == MXG_ERR_USAGE && err.code == 682, "a capture that was not prepared");
+  mxg_graph_free(close_capture(b, events));
+  MUST(mxg_exec_prepare(exec, &err));
+  open_capture(b, events);
+  for (uint32_t g = 0; g < (whole ? 1 : groups); g++)
+    MUST(mxg_exec_start(exec, whole ? MXG_ALL_GROUPS : groups - 1 - g, streams, &err));
+  mxg_cu_graph *graph = close_capture(b, events);
+  expect(mxg_exec_wait(exec, 0, &err) == MXG_ERR_USAGE && err.code == 681, "a wait for what a graph will run");
+  for (uint32_t launch = 0; launch < 3; launch++) {
+    renew(b, seed + launch);
+    write_sources(b);
+    finish(b);
+    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+    MUST(mxg_graph_launch(graph, b->streams[0], &err));
+    MUST(mxg_stream_wait(b->streams[0], &err));
+    read_targets(b);
+    finish(b);
+    compare(b, whole ? "captured whole, launched" : "captured by group, launched");
+  }
+  by_group(b, exec, false, seed + 7, "by group after a capture");
+  if (b->ranks > 1) { /* another stream is left out of the capture */
+    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+    MUST(mxg_graph_begin(b->streams[0], &err));
+    mxg_status status = mxg_exec_start(exec, MXG_ALL_GROUPS, streams, &err);
+    expect(status == MXG_ERR_USAGE && err.code == 684, "streams of different captures");
+    mxg_cu_graph *empty = NULL;
+    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
+    MUST(mxg_graph_end(&empty, b->streams[0], &err));
+    mxg_graph_free(empty);
+  }
+  mxg_graph_free(graph);
+  mxg_exec_free(exec);
+  for (uint32_t r = 0; r < b->ranks; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    mxg_event_free(events[r]);
+  }
+}
+
+/* ---- a deadline ---- */
+
+static void too_late(bench *b, const mxg_exec_options *usual, uint32_t seed) {
+  mxg_exec_options options = *usual;
+  options.timeout_ms = 1;
+  mxg_exec *exec = new_exec(b, &options, false);
+  MUST(mxg_exec_prepare(exec, &err));
+  renew(b, seed);
+  keep_busy(b, 400);
+  write_sources(b);
+  start(b, exec, MXG_ALL_GROUPS);
+  expect(mxg_exec_wait(exec, MXG_ALL_GROUPS, &err) == MXG_ERR_TIMEOUT && err.code == 648, "a deadline");
+  read_targets(b);
+  finish(b); /* late, and right */
+  compare(b, "after a deadline");
+  mxg_exec_free(exec);
+  exec = new_exec(b, usual, false);
+  all_at_once(b, exec, seed + 1, "after that");
+  mxg_exec_free(exec);
+}
+
+/* ---- one recipe ---- */
+
+static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_t seed) {
+  mxg_exec_options options = MXG_EXEC_INIT;
+  options.transport = transport;
+  options.gpus = b->ordinals;
+  options.no_graph = !graph;
+  printf(" %s%s\n", transport == MXG_COPY ? "copy" : "direct", graph ? "" : ", op by op");
+  mxg_exec *exec = new_exec(b, &options, false);
+  by_group(b, exec, false, seed, "by group");
+  if (!graph) { /* the rest is the same */
+    mxg_exec_free(exec);
+    return;
+  }
+  by_group(b, exec, true, seed + 1, "by group, backwards");
+  all_at_once(b, exec, seed + 2, "all at once");
+  on_default_streams(b, exec, seed + 3);
+  mxg_exec_free(exec);
+  captured(b, &options, false, seed + 10);
+  captured(b, &options, true, seed + 20);
+  too_late(b, &options, seed + 30);
+}
+
+static void try_recipe(const char *recipe, int gpus) {
+  bench b = {0};
+  char arch[16];
+  const char *archs[] = {arch, NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_gpu_info about;
+  MUST(mxg_gpu_ask(&about, 0, &err));
+  snprintf(arch, sizeof arch, "sm_%d%d%s", about.major, about.minor, about.major >= 9 ? "a" : "");
+  options.archs = archs;
+  mxg_status status = mxg_generate(&b.bundle, recipe, &options, &err);
+  if (status == MXG_ERR_ENVIRONMENT) {
+    fprintf(stderr, "%s\n", err.text);
+    exit(77);
+  }
+  MUST(status);
+  for (uint32_t i = 0; i < mxg_bundle_tensors(b.bundle); i++) {
+    mxg_tensor_info info = {.size = sizeof info};
+    MUST(mxg_bundle_tensor(&info, b.bundle, i, &err));
+    if (b.ranks <= info.rank) b.ranks = info.rank + 1;
+  }
+  if (b.ranks > most_ranks) exit(1);
+  for (int g = 0; g < gpus; g++) {
+    MUST(mxg_gpu_open(&b.gpus[g], g, &err));
+    MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes, &err));
+  }
+  for (int spread = gpus > 1; spread >= 0; spread--) { /* over all GPUs; on the first */
+    for (uint32_t r = 0; r < b.ranks; r++) {
+      b.ordinals[r] = spread ? (int)r % gpus : 0;
+      MUST(mxg_gpu_use(gpu_of(&b, r), &err));
+      MUST(mxg_stream_create(&b.streams[r], &err));
+    }
+    printf("%s, %u ranks, %u groups, on %d GPUs (%s)\n", recipe, b.ranks, mxg_bundle_groups(b.bundle),
+           spread ? gpus : 1, about.name);
+    new_tensors(&b);
+    for (int graph = 1; graph >= 0; graph--) {
+      try_transport(&b, MXG_COPY, graph, 100u * (unsigned)graph + 1);
+      try_transport(&b, MXG_DIRECT, graph, 100u * (unsigned)graph + 51);
+    }
+    free_tensors(&b);
+    for (uint32_t r = 0; r < b.ranks; r++) {
+      MUST(mxg_gpu_use(gpu_of(&b, r), &err));
+      mxg_stream_free(b.streams[r]);
+    }
+  }
+  for (int g = 0; g < gpus; g++) {
+    MUST(mxg_gpu_use(b.gpus[g], &err));
+    mxg_gpu_free(b.ballast[g]);
+    mxg_gpu_close(b.gpus[g]);
+  }
+  mxg_bundle_free(b.bundle);
+}
+
+int main(int argc, char **argv) {
+  int gpus = 0;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  if (mxg_gpu_count(&gpus, &err) != MXG_OK || gpus == 0) {
+    fprintf(stderr, "%s\n", err.text);
+    return 77;
+  }
+  for (int i = 1; i < argc; i++) try_recipe(argv[i], gpus < most_gpus ? gpus : most_gpus);
+  return failures ? 1 : 0;
+}

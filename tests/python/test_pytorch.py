@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""The ctypes module of examples/pytorch without a GPU: its structs are the headers', byte by byte; its calls move real bytes
+with the host transport, by group, and numpy's own arithmetic agrees; wrong calls are Python exceptions that say what is wrong.
+
+    test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch"""
+import os
+import socket
+import subprocess
+import sys
+
+try:
+    import numpy
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FOLDER = sys.argv[3] if len(sys.argv) > 3 else os.path.join(HERE, "..", "..", "examples", "pytorch")
+if sys.argv[1] != "-":  # "-": the module has to find them
+    os.environ["MXGEN_LIBRARY_DIR"] = sys.argv[1]
+sys.path.insert(0, FOLDER)
+import mxgen_torch as mxgen  # noqa: E402
+
+RECIPE = os.path.join(FOLDER, "dense_tp2.lua")
+failures = 0
+
+
+def check(good, what):
+    global failures
+    if not good:
+        print(f"FAILED: {what}")
+        failures += 1
+
+
+def refused(call, kind, words):
+    """The call raises `kind` with these words."""
+    try:
+        call()
+    except kind as error:
+        check(words in str(error), f"the error does not say '{words}': {error}")
+        return error
+    except Exception as error:  # noqa: BLE001
+        check(False, f"not {kind.__name__} but {type(error).__name__}: {error}")
+    else:
+        check(False, f"no error that says '{words}'")
+    return None
+
+
+def structs_are_the_headers():
+    enums = {"MXG_SOURCE": mxgen.SIDES["source"], "MXG_TARGET": mxgen.SIDES["target"], "MXG_ALL_GROUPS": mxgen.ALL_GROUPS}
+    enums.update({f"MXG_{name.upper()}": i for i, name in enumerate(mxgen.TRANSPORTS)})
+    seen = {}
+    for line in subprocess.run([sys.argv[2]], check=True, capture_output=True, text=True).stdout.splitlines():
+        struct, field, offset, size = line.split()
+        if struct == "enum":
+            check(enums.pop(field) == int(offset), f"{field} is {offset}")
+        elif field == "-":
+            check(mxgen.ctypes.sizeof(mxgen.STRUCTS[struct]) == int(size), f"{struct} has {size} bytes")
+        else:
+            mine = getattr(mxgen.STRUCTS[struct], field)
+            check((mine.offset, mine.size) == (int(offset), int(size)), f"{struct}.{field} is at {offset} with {size}")
+            seen.setdefault(struct, []).append(field)
+    for name, struct in mxgen.STRUCTS.items():
+        check([field[0] for field in struct._fields_] == seen.get(name), f"{name} has other fields")
+    check(not enums, f"not in the headers: {enums}")
+
+
+# ---- the reference: plain numpy ----
+
+
+def decode(data, scales):
+    """E4M3 elements with a scale byte for 32 of a row, to FP32, then to the bits of BF16 by rounding to nearest even."""
+    bits = numpy.arange(256, dtype=numpy.uint32)
+    exponent, fraction = bits >> 3 & 15, (bits & 7).astype(numpy.float64)
+    value = numpy.where(exponent == 0, fraction * 2.0 ** -9, (8 + fraction) * 2.0 ** (exponent.astype(numpy.float64) - 10))
+    value = numpy.where(bits & 0x80, -value, value)
+    factor = numpy.repeat(2.0 ** (scales.astype(numpy.float64) - 127), 32, axis=1)
+    floats = (value[data] * factor).astype(numpy.float32).view(numpy.uint32)
+    return (floats + 0x7fff + (floats >> 16 & 1) >> 16).astype(numpy.uint16)
+
+
+def whole(tensor, shards, part):
+    """The tensor that two ranks hold, or a part of a fused one, as dense_tp2.lua says."""
+    kind = tensor.split(".", 2)[-1] if tensor.startswith("layers.") else tensor
+    if kind.endswith("norm"):
+        return shards[0]
+    if kind in ("attn.out", "mlp.down"):
+        return numpy.concatenate(shards, axis=1)
+    rows = numpy.concatenate(shards)
+    if kind in ("embed", "head"):
+        return rows[:4098]
+    if kind == "mlp.gate_up":  # a rank's rows: its part of gate, then of up
+        half = rows.reshape(2, 2, -1, rows.shape[-1])
+        return half[:, ("gate", "up").index(part)].reshape(-1, rows.shape[-1])
+    groups = rows.reshape(4, -1, rows.shape[-1])  # query groups: some heads of q, one of k, one of v
+    heads = 8 // 4
+    cut = {"q": slice(0, heads * 64), "k": slice(heads * 64, heads * 64 + 64), "v": slice(heads * 64 + 64, None)}[part]
+    return groups[:, cut].reshape(-1, rows.shape[-1])
+
+
+def part_of(name):
+    for part in ("q", "k", "v", "gate", "up"):
+        if f".{part}_proj." in name:
+            return part
+    return None
+
+
+def random_sources(bundle, seed):
+    random = numpy.random.default_rng(seed)
+    sources = {}
+    for tensor in bundle.of(side="source"):
+        if tensor.dtype == "BF16":
+            data = random.integers(0, 0x7f00, tensor.shape, dtype=numpy.uint16)
+        else:
+            data = random.integers(0, 255, tensor.shape, dtype=numpy.uint8)
+            data[(data & 0x7f) == 0x7f] = 0x12  # NaN has no order of bits to agree on
+        scales = random.integers(100, 150, tensor.scale_shape, dtype=numpy.uint8) if tensor.scale_bytes else None
+        if tensor.tensor.endswith("norm") and tensor.rank:  # whole: every rank has the same
+            data = sources[0, tensor.name][0].copy()
+        sources[tensor.rank, tensor.name] = (data, scales)
+    return sources
+
+
+def wanted(bundle, sources):
+    """What every target must be."""
+    values = {}
+    for (rank, name), (data, scales) in sources.items():
+        values.setdefault(name, {})[rank] = data if scales is None else decode(data, scales)
+    return {(t.rank, t.name): whole(t.tensor, [values[t.tensor][0], values[t.tensor][1]], part_of(t.name))
+            for t in bundle.of(side="target")}
+
+
+def bind_all(executor, bundle, sources):
+    targets = {}
+    for (rank, name), (data, scales) in sources.items():
+        executor.bind(rank, "source", name, data, scales)
+    for tensor in bundle.of(side="target"):
+        targets[tensor.rank, tensor.name] = numpy.full(tensor.shape, 0xa5a5, numpy.uint16)
+        executor.bind(tensor.rank, "target", tensor.name, targets[tensor.rank, tensor.name])
+    return targets
+
+
+def count_wrong(targets, want, only=None):
+    return sum(int((targets[key] != want[key]).sum()) for key in want if only is None or key in only)
+
+
+def moves_are_right():
+    bundle = mxgen.generate(RECIPE, sets={"layers": 2}, archs=[])
+    check(bundle.ranks == [0, 1], "ranks")
+    check(bundle.groups == ["embed", "layers.0", "layers.1", "norm", "head"], f"groups are {bundle.groups}")
+    check(len(bundle.digest) == 64, "the digest")
+    sources = random_sources(bundle, 1)
+    want = wanted(bundle, sources)
+    with mxgen.Executor(bundle, transport="host") as executor:
+        check(executor.on_host and executor.device(0) == "cpu", "the host transport")
+        targets = bind_all(executor, bundle, sources)
+        executor.prepare()
+        for group in reversed(bundle.groups):
+            done = {(t.rank, t.name) for t in bundle.of(side="target") if bundle.groups[t.group] == group}
+            check(all((targets[key] == 0xa5a5).all() for key in done), f"{group} was written early")
+            executor.start(group)
+            executor.wait(group)
+            check(done and count_wrong(targets, want, done) == 0, f"{group} is wrong")
+        check(count_wrong(targets, want) == 0, "by group")
+        for data, _ in sources.values():
+            data ^= 1  # other sources in the same memory, still no NaN
+            data[(data & 0x7f) == 0x7f] ^= 2
+        want = wanted(bundle, sources)
+        check(count_wrong(targets, want) > 1000, "the comparison sees nothing")
+        executor.start()
+        executor.wait()
+        check(count_wrong(targets, want) == 0, "all at once")
+        for target in targets.values():
+            target[:] = 0
+        executor.run()
+        check(count_wrong(targets, want) == 0, "run")
+    refused(executor.run, ValueError, "was closed")
+    elements = sum(target.size for target in targets.values())
+    print(f"{len(targets)} targets of 2 ranks, {elements} elements: 0 wrong" if not failures else "wrong")
+    path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"mxgen-test-{os.getpid()}.mxb")
+    try:
+        bundle.save(path)
+        check(mxgen.load(path).digest == bundle.digest, "a saved bundle is another")
+    finally:
+        os.path.exists(path) and os.unlink(path)
+
+
+def errors_are_exceptions():
+    error = refused(lambda: mxgen.generate(RECIPE, sets={"layers": -1}, archs=[]), mxgen.MxgenError, "dense_tp2.lua")
+    check(error is None or (error.status == "MXG_ERR_INPUT" and error.code.startswith("MX0")), f"the error's fields: {error}")
+    refused(lambda: mxgen.generate("/no/such/recipe.lua", archs=[]), mxgen.MxgenError, "/no/such/recipe.lua")
+    refused(lambda: mxgen.load(RECIPE), mxgen.MxgenError, "not a bundle")
+    bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+    refused(lambda: mxgen.Executor(bundle, transport="carrier pigeon"), ValueError, "carrier pigeon")
+    refused(lambda: mxgen.Executor(bundle, transport="host", ranks=[7]), mxgen.MxgenError, "rank 7")
+    executor = mxgen.Executor(bundle, transport="host")
+    error = refused(executor.start, mxgen.MxgenError, "is not bound")
+    check(error is None or (error.code == "MX0606" and error.status == "MXG_ERR_USAGE" and error.note), "fields of an error")
+    refused(lambda: executor.wait("embed"), mxgen.MxgenError, "not started")
+    refused(lambda: executor.start(99), mxgen.MxgenError, "no group 99")
+    refused(lambda: executor.start("layers.9"), ValueError, "layers.9")
+    refused(lambda: executor.start(0, streams=[0, 0]), ValueError, "no streams")
+    source = next(t for t in bundle.of(0, "source") if t.scale_bytes)
+    data, scales = numpy.zeros(source.shape, numpy.uint8), numpy.zeros(source.scale_shape, numpy.uint8)
+
+    def bind(data, scales, side="source", name=source.name):
+        return lambda: executor.bind(0, side, name, data, scales)
+    refused(bind(data, scales, name="layers.0.nothing"), KeyError, "layers.0.nothing")
+    refused(bind(data, None), ValueError, "it has scales, U8")
+    refused(bind(data[:-1], scales), ValueError, "bytes; got")
+    refused(bind(data, scales[:, :-1].copy()), ValueError, "scales of source")
+    refused(bind(data.astype(numpy.float32), scales), TypeError, "got float32")
+    refused(bind(numpy.asfortranarray(data), scales), ValueError, "not contiguous")
+    refused(bind([1, 2], scales), TypeError, "got list")
+    target = bundle.of(0, "target")[0]
+    frozen = numpy.zeros(target.shape, numpy.uint16)
+    frozen.flags.writeable = False
+    refused(bind(frozen, None, "target", target.name), ValueError, "read-only")
+    refused(bind(numpy.zeros(target.shape, numpy.uint16), scales, "target", target.name), ValueError, "has no scales")
+    executor.bind(0, "source", source.name, data, scales)
+    error = refused(bind(data, scales), mxgen.MxgenError, "bound already")
+    check(error is None or error.code == "MX0605", "fields of an error")
+    executor.close()
+
+
+def one_of_two_processes():
+    """A rank in a process of its own; its peer is another. Sources of the other rank are not bound here."""
+    bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+    sources = random_sources(bundle, 3)
+    want = {key: value for key, value in wanted(bundle, sources).items()}
+    with mxgen.Job(timeout_ms=20000) as job:
+        executor = mxgen.Executor(bundle, transport="host", job=job, timeout_ms=20000)
+        check(executor.ranks == [job.rank], "the rank of a process")
+        for (rank, name), (data, scales) in sources.items():
+            if rank == job.rank:
+                executor.bind(rank, "source", name, data, scales)
+        targets = {}
+        for tensor in bundle.of(job.rank, "target"):
+            targets[job.rank, tensor.name] = numpy.full(tensor.shape, 0xa5a5, numpy.uint16)
+            executor.bind(job.rank, "target", tensor.name, targets[job.rank, tensor.name])
+        executor.prepare()
+        for group in bundle.groups:
+            executor.start(group)
+        executor.wait()
+        check(targets and count_wrong(targets, {key: want[key] for key in targets}) == 0, f"process {job.rank}: by group")
+        for target in targets.values():
+            target[:] = 0
+        executor.run()
+        check(count_wrong(targets, {key: want[key] for key in targets}) == 0, f"process {job.rank}: run")
+        executor.close()
+
+
+def two_processes():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    children = [subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2",
+                                                                   "MASTER_ADDR": "127.0.0.1", "MXGEN_PORT": port,
+                                                                   "MXG_TEST_PROCESS": "1"}) for rank in (0, 1)]
+    try:
+        check([child.wait(timeout=60) for child in children] == [0, 0], "two processes")
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+if os.environ.get("MXG_TEST_PROCESS"):
+    one_of_two_processes()
+    sys.exit(1 if failures else 0)
+structs_are_the_headers()
+moves_are_right()
+two_processes()
+errors_are_exceptions()
+sys.exit(1 if failures else 0)
