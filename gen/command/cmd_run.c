@@ -56,8 +56,7 @@ static mxg_status move(const mxg_args *args, const mxg_model *model, const mxg_b
 }
 
 /* With a recipe the kernels are made for the GPUs that are here; where there are none, auto takes the host and no
- *kernel
- ** is needed. */
+** kernel is needed. */
 static mxg_status move_recipe(const mxg_args *args, mxg_transport transport, mxg_error *err) {
   mxg_generation g = {0};
   mxg_bundle *bundle = NULL;

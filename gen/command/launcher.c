@@ -1,7 +1,6 @@
-/* launcher.c -- see launcher.h. The processes meet through a socket that listens before the first of them starts, so
- *that
- ** no port can be taken in between. Process 0 writes to this one's streams; what the others say on stderr is kept, and
- ** shown when they fail. */
+/* launcher.c -- see launcher.h. The processes meet through a socket that listens before the first of them starts,
+** so that no port can be taken in between. Process 0 writes to this one's streams; what the others say on stderr is
+** kept, and shown when they fail. */
 #define _GNU_SOURCE /* environ, PR_SET_PDEATHSIG */
 #include "launcher.h"
 
@@ -23,7 +22,8 @@
 #include <unistd.h>
 
 enum { most_processes = 1024, default_timeout_ms = 60000, own_variables = 8, variable_room = 64 };
-static const double patience = 5; /* seconds for the others, when process 0 has ended or the deadline has passed */
+/* Seconds for the others, when process 0 has ended or the deadline has passed; and then from SIGTERM to SIGKILL. */
+static const double patience = 5, kindness = 2;
 
 typedef struct child {
   pid_t pid;
@@ -83,7 +83,7 @@ static char **make_environment(const launch *l, unsigned rank) {
 /* In the child, between fork and exec: nothing that takes memory or a lock. */
 static void become(const launch *l, const child *c, unsigned rank, char *const *words, char *const *environment,
                    pid_t parent) {
-  (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* it takes its half-written files away */
   if (getppid() != parent) _exit(127);
   if (c->said) (void)dup2(fileno(c->said), STDERR_FILENO);
   if (rank == 0) (void)fcntl(l->listener, F_SETFD, 0);
@@ -148,19 +148,24 @@ static void reap(launch *l) {
   }
 }
 
-static void end_all(launch *l) {
+/* First kindly, so that no half-written file stays; one that is stopped hears only the second. */
+static void end_all(launch *l, int signal_number) {
   l->killed = true;
   for (unsigned i = 0; i < l->count; i++)
-    if (l->children[i].pid && !l->children[i].ended) (void)kill(l->children[i].pid, SIGKILL);
+    if (l->children[i].pid && !l->children[i].ended) (void)kill(l->children[i].pid, signal_number);
 }
 
 static void wait_for_all(launch *l, double timeout) {
   const struct timespec pause = {0, 5000000};
+  double ended = 0;
   for (;;) {
     reap(l);
     if (l->running == 0) return;
-    double quiet = mxg_now() - l->last_end;
-    if (l->first_failure > 0 && quiet > patience + (l->children[0].ended ? 0 : timeout)) end_all(l);
+    double now = mxg_now();
+    if (l->first_failure > 0 && now - l->last_end > patience + (l->children[0].ended ? 0 : timeout)) {
+      if (ended <= 0) ended = now;
+      end_all(l, now - ended < kindness ? SIGTERM : SIGKILL);
+    }
     nanosleep(&pause, NULL);
   }
 }
@@ -201,7 +206,7 @@ mxg_status mxg_launcher_run(const mxg_args *args, mxg_error *err) {
   mxg_status status = listen_first(&l, err);
   for (unsigned i = 0; i < l.count && status == MXG_OK; i++) status = start(&l, i, args->words, err);
   if (l.listener >= 0) close(l.listener);
-  if (status != MXG_OK) end_all(&l);
+  if (status != MXG_OK) end_all(&l, SIGKILL); /* they have only just begun */
   wait_for_all(&l, (args->timeout > default_timeout_ms ? (double)args->timeout : default_timeout_ms) * 1e-3);
   if (status == MXG_OK && l.failed) {
     show_said(&l);

@@ -59,8 +59,7 @@ static uint64_t mix(uint64_t x) {
 }
 
 /* Any byte is an E4M3 or E5M2 element; wider elements stay below 2 in magnitude; E8M0 scales are 2^-24 to 2^8, FP32
- *ones
- ** below 2. */
+** ones below 2. */
 static mxg_status make_pools(bench *b, mxg_error *err) {
   static const uint64_t masks[pool_kinds] = {UINT64_MAX, 0xbfffbfffbfffbfffu, 0xbfffffffbfffffffu, 0,
                                              0x3fffffff3fffffffu};

@@ -1,6 +1,5 @@
-/* bench_gather.h -- `mxgen bench RECIPE`: a bundle's schedule on this machine's GPUs, over random shards that are made
- *in
- ** their memory; checked against the host transport, timed beside the link's own rate. */
+/* bench_gather.h -- `mxgen bench RECIPE`: a bundle's schedule on this machine's GPUs, over random shards that are
+** made in their memory; checked against the host transport, timed beside the link's own rate. */
 #ifndef MXG_BENCH_GATHER_H
 #define MXG_BENCH_GATHER_H
 

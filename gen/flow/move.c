@@ -69,8 +69,7 @@ static mxg_status choose_ranks(job *j) {
 }
 
 /* GPUs hold what their own ranks have, and every rank takes part. On the host this process reads all that its files
- *need
- ** from the checkpoint, whoever's it is. */
+** need from the checkpoint, whoever's it is. */
 static void choose_sources(job *j, bool on_gpus) {
   const mxg_plan *plan = j->plan;
   for (uint32_t r = 0; r < plan->rank_count && !on_gpus; r++) j->runs[r] = j->wanted[r];

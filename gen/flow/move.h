@@ -1,7 +1,6 @@
-/* move.h -- runs a plan's schedule on files: source arrays are mapped from a checkpoint, target arrays are rank files
-** made in a folder. With a transport of GPUs the arrays go through their memory. In several processes each moves its
-*own
-** ranks, and all write into one folder. The caller owns the folder and puts it in its place. */
+/* move.h -- runs a plan's schedule on files: source arrays are mapped from a checkpoint, target arrays are rank
+** files made in a folder. With a transport of GPUs the arrays go through their memory. In several processes each
+** moves its own ranks, and all write into one folder. The caller owns the folder and puts it in its place. */
 #ifndef MXG_MOVE_H
 #define MXG_MOVE_H
 

@@ -7,10 +7,9 @@
 
 typedef struct mxg_move_gpu mxg_move_gpu;
 
-/* Memory for every array of the ranks of this process that is in `used` (one an array), and the sources of `hosts` in
- *it.
- ** `stages`: the transport needs the plan's staging beside it. MXG_ERR_UNSUPPORTED with both numbers when a GPU is too
- ** small. */
+/* Memory for every array of the ranks of this process that is in `used` (one an array), and the sources of `hosts`
+** in it. `stages`: the transport needs the plan's staging beside it. MXG_ERR_UNSUPPORTED with both numbers when a
+** GPU is too small. */
 mxg_status mxg_move_gpu_load(mxg_move_gpu **out, const mxg_plan *plan, const mxg_processes *processes, const bool *used,
                              const mxg_place *hosts, bool stages, mxg_error *err);
 const mxg_place *mxg_move_gpu_places(const mxg_move_gpu *gpu); /* one an array */

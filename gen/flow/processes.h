@@ -24,9 +24,8 @@ int mxg_processes_gpu(const mxg_processes *processes, uint32_t rank, int gpus);
 /* All go on, or none does: at the end of a stage that each went through by itself. Alone: `own`. */
 mxg_status mxg_processes_agree(const mxg_processes *processes, const char *what, const mxg_error *own,
                                unsigned timeout_ms, mxg_error *err);
-/* When a stage that begins now must be over, for calls of job.h: in the time that a run may take, and 60 s at least,
-*for
-** processes load files and compile kernels at a pace of their own. */
+/* When a stage that begins now must be over, for calls of job.h: in the time that a run may take, and 60 s at
+** least, for processes load files and compile kernels at a pace of their own. */
 double mxg_processes_deadline(unsigned timeout_ms);
 
 #endif

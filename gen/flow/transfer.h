@@ -1,8 +1,6 @@
 /* transfer.h -- the flows that move real weights: shard (an original to the source side's rank files) and run (the
- *source
- ** side's rank files to the target side's). Each audits the headers first, works in a folder beside the result, and
- *moves
- ** the result to its place when all of it is written. */
+** source side's rank files to the target side's). Each audits the headers first, works in a folder beside the
+** result, and moves the result to its place when all of it is written. */
 #ifndef MXG_TRANSFER_H
 #define MXG_TRANSFER_H
 

@@ -1,6 +1,5 @@
 /* share.h -- device memory and flags that the processes of one machine share: sources of other processes become
- *readable
- ** here, and streams of different processes can wait for each other. */
+** readable here, and streams of different processes can wait for each other. */
 #ifndef MXG_SHARE_H
 #define MXG_SHARE_H
 

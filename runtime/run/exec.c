@@ -32,6 +32,7 @@ struct mxg_exec {
   size_t name_room;          /* a power of two */
   mxg_agreement *agreement;
   bool changed; /* bindings are new since the processes last exchanged them */
+  bool ran;     /* once at least, well or not */
 };
 
 /* What mxg_exec_start has done last for a group. */
@@ -451,17 +452,9 @@ static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
   return MXG_OK;
 }
 
-/* With a job all processes come here, and go on together or not at all. */
-static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
-  mxg_error own = {0};
+static mxg_status start_together(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
   bool changed = exec->changed;
-  set_deadline(exec);
-  (void)make_ready(exec, &own);
-  if (!exec->agreement) {
-    if (err && own.status != MXG_OK) *err = own;
-    return own.status;
-  }
-  MXG_TRY(mxg_agreement_start(exec->agreement, &changed, &own, exec->view.deadline, err));
+  MXG_TRY(mxg_agreement_start(exec->agreement, &changed, own, exec->view.deadline, err));
   if (!changed) return MXG_OK;
   exec->changed = true; /* also when it fails below */
   MXG_TRY(mxg_agreement_bound(exec->agreement, &exec->view, exec->bound, exec->view.deadline, err));
@@ -470,8 +463,23 @@ static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
   return MXG_OK;
 }
 
+/* With a job all processes come here, and go on together or not at all. */
+static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
+  mxg_error own = {0};
+  set_deadline(exec);
+  (void)make_ready(exec, &own);
+  if (!exec->agreement) {
+    if (err && own.status != MXG_OK) *err = own;
+    return own.status;
+  }
+  mxg_status status = start_together(exec, &own, err);
+  if (status == MXG_ERR_TIMEOUT && exec->ran && exec->table->tell) exec->table->tell(exec->state); /* of the last run */
+  return status;
+}
+
 /* A run is good when it was good on all processes: then no one reads the sources any more. */
 static mxg_status end_run(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
+  exec->ran = true;
   if (exec->agreement) {
     mxg_error theirs = {0};
     double deadline = exec->view.deadline + report_patience;

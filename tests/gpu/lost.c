@@ -1,10 +1,9 @@
 /* lost.c -- processes with a GPU each that run a schedule over and over until one of them is killed or stopped: the
- *others
- ** name it in time, free what they have, and go on in the same process with one that was started anew.
- **
- **   lost BUNDLE TRANSPORT TURNS
- **
- ** A bundle of two ranks or more, in two processes. Exit 77 with fewer GPUs than two. */
+** others name it in time, free what they have, and go on in the same process with one that was started anew.
+**
+** lost BUNDLE TRANSPORT TURNS
+**
+** A bundle of two ranks or more, in two processes. Exit 77 with fewer GPUs than two. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

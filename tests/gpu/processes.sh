@@ -56,6 +56,23 @@ done
 expect 6 "did not finish" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=8 --no-check --repeats 400 --timeout 700 \
   --processes 2
 
+# One of the processes of the command is killed: it says so, and ends.
+"$mxgen" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --no-check --repeats 100000 --processes 2 >"$work/out" 2>"$work/err" &
+parent=$!
+sleep 6
+kill -9 "$(ps -o pid= --ppid $parent | tail -1)"
+wait $parent
+[ $? = 6 ] && grep -q 'was killed by signal 9' "$work/err" && grep -q 'is lost' "$work/err" ||
+  { echo "FAILED: a killed process:"; cat "$work/err"; failed=1; }
+
+# A launcher whose processes see one GPU each.
+for r in 0 1; do
+  RANK=$r WORLD_SIZE=2 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=29500 CUDA_VISIBLE_DEVICES=$r \
+    timeout 60 "$mxgen" bench "$root/recipes/tiny_dense.lua" --repeats 10 >"$work/out.$r" 2>"$work/err.$r" &
+done
+wait
+grep -q floor "$work/out.0" || { echo "FAILED: one GPU a process:"; cat "$work/err.0" "$work/err.1"; failed=1; }
+
 # Loss: a small schedule, which is mostly meetings, and one that is mostly under way.
 arch=(${MXGEN_TEST_ARCH:+--arch "$MXGEN_TEST_ARCH"})
 expect 0 "wrote" "$root/recipes/tiny_dense.lua" --out "$work/small" "${arch[@]}"
