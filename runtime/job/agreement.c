@@ -259,16 +259,7 @@ void mxg_agreement_free(mxg_agreement *a) {
 /* ---- runs ---- */
 
 mxg_status mxg_agreement_start(mxg_agreement *a, bool *changed, const mxg_error *own, double deadline, mxg_error *err) {
-  uint32_t world = mxg_job_world(a->job);
-  unsigned char mine = *changed, *all = mxg_alloc(world);
-  mxg_error failure = {0};
-  if (own) failure = *own;
-  if (!all && failure.status == MXG_OK) mxg_fail_nomem(&failure);
-  mxg_status status = mxg_job_agree(a->job, "the start of the run", &failure, deadline, err);
-  if (status == MXG_OK) status = mxg_job_gather(a->job, "the start of the run", &mine, 1, all, deadline, err);
-  for (uint32_t p = 0; p < world && status == MXG_OK; p++) *changed = *changed || all[p];
-  mxg_free(all);
-  return status;
+  return mxg_job_agree_any(a->job, "the start of the run", own, changed, deadline, err);
 }
 
 /* A source that is read here and is bound neither here nor where it lives. */

@@ -36,6 +36,10 @@ mxg_status mxg_job_barrier(mxg_job *job, const char *what, double deadline, mxg_
 ** status is another is named on every process, with its text; the job is not broken by it. `own` may be NULL: fine. */
 mxg_status mxg_job_agree(mxg_job *job, const char *what, const mxg_error *own, double deadline, mxg_error *err);
 
+/* The same, and *flag becomes whether it is set on any process. */
+mxg_status mxg_job_agree_any(mxg_job *job, const char *what, const mxg_error *own, bool *flag, double deadline,
+                             mxg_error *err);
+
 /* Not collective, does not wait: MXG_OK while nobody is known to be lost. For loops that wait for something else. */
 mxg_status mxg_job_look(mxg_job *job, mxg_error *err);
 /* Tells the others that this process gives up, for `why`, so that they need not wait for the deadline. The job is
