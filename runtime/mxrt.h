@@ -32,9 +32,8 @@ typedef enum mxg_status {
   MXG_ERR_NCCL = 12        /* native is the ncclResult_t */
 } mxg_status;
 
-/* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated and
-*cut
-** to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+/* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated
+** and cut to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -148,12 +147,13 @@ typedef struct mxg_exec_options {
   void *user;
   bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
   const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms;   /* copy, direct: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: as tuned, or the library's choice */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
-  mxg_job *job; /* the processes of this run, all of which call create and run; NULL: this one alone. Borrowed */
+  mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one
+                ** GPU then. NULL: this one alone. Borrowed */
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
@@ -164,18 +164,30 @@ typedef struct mxg_exec mxg_exec;
 /* `bundle` is borrowed until mxg_exec_free. */
 mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_exec_options *options, mxg_error *err);
 
-/* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes must
-*be
-** exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is used until
-*the
-** last wait. A source that only ranks of other processes read need not be bound here. */
+/* Gives the memory of one stored tensor: `name` as the plan prints it, on `side`, of `rank`. Data and scale bytes
+** must be exactly what the plan says (scale: NULL, 0 where the format has none). Memory stays the caller's and is
+** used until the last wait. With options.job a process binds what its own ranks have; without one it
+** also binds what they read of others. */
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
 
+/* What a caller knows of memory that it binds. */
+typedef struct mxg_typed_memory {
+  void *memory;
+  uint64_t bytes;
+  const char *dtype;    /* as in mxg_tensor_info; "U8" fits everything of one byte; NULL: not checked */
+  const uint64_t *dims; /* outermost first; NULL: not checked */
+  uint32_t ndim;
+} mxg_typed_memory;
+
+/* mxg_exec_bind that checks types and shapes too, so that equal sizes of other contents do not pass. `scale`: NULL
+** where the format has none. */
+mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
+                               const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err);
+
 /* Runs the whole schedule for the ranks of this process. Every tensor that a piece needs must be bound, otherwise
-*nothing
-** is moved and the error names the first one missing. After MXG_OK every byte of every bound target was written exactly
-** once (the host transport proves it with a mask); after an error target contents are undefined. */
+** nothing is moved and the error names the first one missing. After MXG_OK every byte of every bound target was
+** written exactly once (the host transport proves it with a mask); after an error target contents are undefined. */
 mxg_status mxg_exec_run(mxg_exec *exec, mxg_error *err);
 
 /* Checks what is bound and makes all that later starts need: after it, until something is bound again, they
@@ -221,8 +233,9 @@ mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, d
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */
 mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err);
 
-/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller chose.
-** Lives with the executor. */
+const char *mxg_transport_name(mxg_transport transport); /* "copy"; "unknown" for what is none */
+/* The transport in use: never MXG_AUTO. *why, if asked for: how it was chosen, in a sentence; "" where the caller
+** chose. Lives with the executor. */
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */

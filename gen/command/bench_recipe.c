@@ -1,6 +1,8 @@
 /* bench_recipe.c -- `mxgen bench RECIPE`: a schedule on this machine's GPUs, checked and timed. */
 #include "bench_gather.h"
 #include "cost.h"
+#include "driver.h"
+#include "launcher.h"
 #include "progress.h"
 #include "recipe_args.h"
 
@@ -87,17 +89,21 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tu
   if (!bench.copy && !bench.direct && !bench.automatic)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, auto and all",
                     args->transport);
-  MXG_TRY(mxg_gather_bench_run(&bench, err));
+  MXG_TRY(mxg_processes_join(&bench.processes, bench.timeout_ms, err));
+  bool speaks = bench.processes.rank == 0;
+  mxg_status status = mxg_gather_bench_run(&bench, err);
+  mxg_processes_leave(&bench.processes);
+  MXG_TRY(status);
   mxg_text text = {0};
   if (!tuned->there) {
     const char *name;
     tuned->rates = *mxg_rates_of(bench.device, &name);
     snprintf(tuned->rates_name, sizeof tuned->rates_name, "%s", name);
   }
-  print(&bench, tuned, args->json, &text);
+  if (speaks) print(&bench, tuned, args->json, &text);
   uint64_t wrong = 0;
   for (unsigned i = 0; i < bench.line_count; i++) wrong += bench.lines[i].wrong;
-  MXG_TRY(mxg_out(&text, err));
+  if (speaks) MXG_TRY(mxg_out(&text, err));
   if (wrong)
     return mxg_fail(err, MXG_ERR_WRONG, 831, "%llu bytes are not what the host transport makes of the same shards",
                     (unsigned long long)wrong);
@@ -105,29 +111,16 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tu
 }
 
 mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err) {
-  char names[MXG_GATHER_ARCHS][16];
-  const char *archs[MXG_GATHER_ARCHS + 1];
   mxg_bundle *bundle = NULL;
-  mxg_options options = MXG_OPTIONS_INIT;
   mxg_tuned tuned = {.rates = mxg_default_rates};
+  if (mxg_launcher_wanted(args)) return mxg_launcher_run(args, err);
   snprintf(tuned.rates_name, sizeof tuned.rates_name, "%s", mxg_default_rates_name);
-  options.sets = args->sets.items;
-  options.archs = archs;
-  options.warn = mxg_args_warn;
-  options.no_tune = args->no_tune;
   if (mxg_args_is_bundle(args->operands[0])) {
     if (args->sets.count)
       return mxg_fail(err, MXG_ERR_USAGE, 904, "--set goes with a recipe; a bundle is made already");
     MXG_TRY(mxg_bundle_load(&bundle, args->operands[0], err));
   } else {
-    mxg_generation g = {0};
-    MXG_TRY(mxg_gather_archs(names, archs, err));
-    mxg_status status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
-    tuned = g.tuned;
-    bundle = g.bundle;
-    g.bundle = NULL;
-    mxg_generation_free(&g);
-    MXG_TRY(status);
+    MXG_TRY(mxg_args_generate_here(&bundle, &tuned, args, err));
   }
   mxg_status status = measure(args, bundle, &tuned, err);
   mxg_bundle_free(bundle);

@@ -212,8 +212,8 @@ static const mxg_option options[] = {
      "copy: bytes copied before they are converted"},
     {"streams", 0, MXG_OPTION_COUNT, offsetof(mxg_args, streams), offsetof(mxg_args, has_streams), "N",
      "copy: copies under way at a time"},
-    {"timeout", 0, MXG_OPTION_COUNT, offsetof(mxg_args, timeout), offsetof(mxg_args, has_timeout), "MS",
-     "how long a run may take; default: 60000"},
+    MXG_OPTION_TIMEOUT,
+    MXG_OPTION_PROCESSES,
     {"trace", 0, MXG_OPTION_TEXT, offsetof(mxg_args, trace), 0, "FILE",
      "write a Chrome trace of one more run, of the last transport"},
     {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
@@ -237,12 +237,14 @@ const mxg_verb mxg_verb_bench = {
         "the\n"
         "targets with the host transport's byte for byte, and times it beside the floor: the bytes that a rank "
         "receives\n"
-        "at the rate at which copy engines pull while all GPUs do.\n"
+        "at the rate at which copy engines pull while all GPUs do. With --processes, or under a launcher, one process "
+        "a "
+        "GPU.\n"
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen bench kernels\n"
         "  mxgen bench kernels --only dequantize --quick\n"
         "  mxgen bench code --arch sm_90a\n"
-        "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy",
+        "  mxgen bench recipes/llama3_8b_tp2.lua --transport copy --processes 2",
     .options = options,
     .least = 1,
     .most = 1,

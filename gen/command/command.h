@@ -28,6 +28,9 @@ typedef struct mxg_args {
   const char *source, *target, *from_weights;
   bool has_random, has_rank, has_threads, has_device, has_tile_units;
   bool has_repeats, has_chunk, has_streams, has_timeout;
+  bool has_processes;
+  uint64_t processes;
+  char *const *words; /* the command line, for starting the command again */
   uint64_t random, rank, threads, device, tile_units, repeats, chunk, streams, timeout;
   const char *const *operands;
   int operand_count;
@@ -101,6 +104,16 @@ int mxg_exit_code(const mxg_error *err);
   {                                                                                                      \
     "threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N", \
         "worker threads; default: one a core"                                                            \
+  }
+#define MXG_OPTION_PROCESSES                                                                                 \
+  {                                                                                                          \
+    "processes", 0, MXG_OPTION_COUNT, offsetof(mxg_args, processes), offsetof(mxg_args, has_processes), "N", \
+        "start N processes, one a GPU; without it, be one of RANK and WORLD_SIZE where a launcher sets them" \
+  }
+#define MXG_OPTION_TIMEOUT                                                                              \
+  {                                                                                                     \
+    "timeout", 0, MXG_OPTION_COUNT, offsetof(mxg_args, timeout), offsetof(mxg_args, has_timeout), "MS", \
+        "how long a run may take; default: 60000"                                                       \
   }
 #define MXG_OPTION_JSON(what) \
   { "json", 0, MXG_OPTION_FLAG, offsetof(mxg_args, json), 0, NULL, what }

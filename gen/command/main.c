@@ -197,6 +197,7 @@ static mxg_status run(int argc, char **argv, const mxg_verb **chosen, mxg_error 
   static mxg_args args;
   MXG_TRY(mxg_options_read(&args, verb, argc - skipped, argv + skipped, err));
   if (args.help) return print_help(verb->name, err);
+  args.words = argv;
   return verb->run(&args, err);
 }
 

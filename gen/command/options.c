@@ -1,8 +1,8 @@
 /* options.c -- see options.h. getopt_long does the reading; this file says what was wrong in words. */
 #include "options.h"
 
-#include "text.h"
 #include "nearest.h"
+#include "text.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -15,7 +15,9 @@ static void print_json(const mxg_transfer *t, mxg_text *text) {
                   (unsigned long long)m->bytes_written);
   mxg_text_format(text, "  \"wire_bytes\": %llu,\n  \"wire_bytes_bf16\": %llu,\n  \"seconds\": %.6f,\n",
                   (unsigned long long)m->wire_bytes, (unsigned long long)m->wire_bytes_bf16, m->seconds);
-  mxg_text_format(text, "  \"index\": %s,\n  \"replicas_left_out\": %u", m->indexed ? "true" : "false", t->replicas);
+  mxg_text_format(text, "  \"transport\": \"%s\",\n  \"why\": ", mxg_transport_name(m->taken));
+  mxg_text_json(text, m->why);
+  mxg_text_format(text, ",\n  \"index\": %s,\n  \"replicas_left_out\": %u", m->indexed ? "true" : "false", t->replicas);
   if (m->checks) {
     mxg_text_puts(text, ",\n  \"checksums\": ");
     mxg_checks_json(t->plan, m->checks, NULL, text);
@@ -50,6 +52,8 @@ static void print_text(const mxg_transfer *t, mxg_text *text) {
   mxg_text_size(text, m->bytes_written);
   mxg_text_puts(text, "\n");
   add_wire(m, text);
+  if (m->taken != MXG_HOST || *m->why)
+    mxg_text_format(text, "transport %s%s%s\n", mxg_transport_name(m->taken), *m->why ? ": " : "", m->why);
   mxg_text_format(text, "time      %.3f s, ", m->seconds);
   mxg_text_rate(text, m->bytes_read + m->bytes_written, m->seconds);
   mxg_text_puts(text, " read and written\n");

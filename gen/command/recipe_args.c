@@ -1,6 +1,9 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
+#include "bench_gather.h"
+#include "mxgen.h"
+
 #include "compile.h"
 #include "error.h"
 
@@ -212,4 +215,23 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
   }
   list[count] = NULL;
   return MXG_OK;
+}
+
+mxg_status mxg_args_generate_here(mxg_bundle **out, mxg_tuned *tuned, const mxg_args *args, mxg_error *err) {
+  char names[MXG_GATHER_ARCHS][16];
+  const char *archs[MXG_GATHER_ARCHS + 1];
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_generation g = {0};
+  *out = NULL;
+  MXG_TRY(mxg_gather_archs(names, archs, err));
+  options.sets = args->sets.items;
+  options.archs = archs;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
+  mxg_status status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
+  if (tuned) *tuned = g.tuned;
+  *out = g.bundle;
+  g.bundle = NULL;
+  mxg_generation_free(&g);
+  return status;
 }

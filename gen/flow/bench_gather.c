@@ -19,15 +19,34 @@ static const uint64_t most_checked = (uint64_t)48 << 30;
 typedef struct bench {
   mxg_gather_bench *ask;
   const mxg_plan *plan;
-  mxg_gpu **gpus; /* one a rank; ranks may share a device */
-  int *ordinals;
+  mxg_gpu **gpus;              /* one a rank; ranks may share a device */
+  int *ordinals;               /* one a rank of this process */
+  uint32_t *ranks, rank_count; /* of this process */
   uint32_t gpu_count;
   uint64_t *memory;          /* two a rank: sources, targets */
   mxg_place *places, *hosts; /* one an array, on the device and here */
   unsigned char *pools[pool_kinds];
   uint64_t *bases; /* pools of each rank's GPU */
   unsigned char *bounce;
+  mxg_processes *processes;
 } bench;
+
+static bool is_here(const bench *b, uint32_t rank) { return mxg_processes_has(b->processes, rank); }
+
+/* A GPU of this process. */
+static const mxg_gpu *own_gpu(const bench *b) {
+  for (uint32_t r = 0; r < b->plan->rank_count; r++)
+    if (b->gpus[r]) return b->gpus[r];
+  return NULL;
+}
+
+/* The processes go on together after what each did by itself. */
+static mxg_status together(const bench *b, const char *what, mxg_status status, mxg_error *err) {
+  mxg_error own = {0};
+  if (!b->processes->job) return status;
+  if (status != MXG_OK) own = *err;
+  return mxg_processes_agree(b->processes, what, &own, b->ask->timeout_ms, err);
+}
 
 static uint64_t round_up(uint64_t x) { return (x + array_align - 1) / array_align * array_align; }
 
@@ -40,8 +59,7 @@ static uint64_t mix(uint64_t x) {
 }
 
 /* Any byte is an E4M3 or E5M2 element; wider elements stay below 2 in magnitude; E8M0 scales are 2^-24 to 2^8, FP32
- *ones
- ** below 2. */
+** ones below 2. */
 static mxg_status make_pools(bench *b, mxg_error *err) {
   static const uint64_t masks[pool_kinds] = {UINT64_MAX, 0xbfffbfffbfffbfffu, 0xbfffffffbfffffffu, 0,
                                              0x3fffffff3fffffffu};
@@ -103,14 +121,21 @@ static mxg_status open_gpus(bench *b, mxg_error *err) {
   int found = 0;
   MXG_TRY(mxg_gpu_count(&found, err));
   if (found == 0) return mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
+  uint32_t here = 0;
   for (uint32_t r = 0; r < b->plan->rank_count; r++) {
-    b->ordinals[r] = (int)(r % (uint32_t)found);
-    MXG_TRY(mxg_gpu_open(&b->gpus[r], b->ordinals[r], err));
+    if (!is_here(b, r)) continue;
+    b->ranks[here] = r;
+    b->ordinals[here++] = mxg_processes_gpu(b->processes, r, found);
+    MXG_TRY(mxg_gpu_open(&b->gpus[r], b->ordinals[here - 1], err));
   }
+  b->rank_count = here;
+  if (here == 0)
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "there are more processes (%u) than ranks (%u)", b->processes->world,
+                    b->plan->rank_count);
   b->gpu_count = b->plan->rank_count < (uint32_t)found ? b->plan->rank_count : (uint32_t)found;
-  snprintf(b->ask->device, sizeof b->ask->device, "%s", mxg_gpu_about(b->gpus[0])->name);
+  snprintf(b->ask->device, sizeof b->ask->device, "%s", mxg_gpu_about(own_gpu(b))->name);
   b->ask->ranks = b->plan->rank_count;
-  b->ask->gpus = b->gpu_count;
+  b->ask->gpus = b->processes->job ? b->processes->world : b->gpu_count;
   return MXG_OK;
 }
 
@@ -210,7 +235,7 @@ static mxg_status pull_all(const bench *b, link *links, unsigned streams, double
   return MXG_OK;
 }
 
-static mxg_status measure_link(bench *b, mxg_error *err) {
+static mxg_status measure_here(bench *b, mxg_error *err) {
   link *links = mxg_alloc(b->gpu_count * sizeof *links);
   if (!links) return mxg_fail_nomem(err);
   mxg_status status = MXG_OK;
@@ -221,8 +246,63 @@ static mxg_status measure_link(bench *b, mxg_error *err) {
     status = pull_all(b, links, streams, &b->ask->pull_rate, err);
   for (uint32_t g = 0; g < b->gpu_count; g++) close_link(&links[g], b->gpus[g]);
   mxg_free(links);
-  if (b->ask->pull_rate > 0) b->ask->floor = (double)b->ask->received / b->ask->pull_rate;
   return status;
+}
+
+/* This process's GPU pulls from that of the next process; the slowest of all gives the rate. */
+static mxg_status pull_between(const bench *b, const link *own, uint64_t from, double *rate, mxg_error *err) {
+  mxg_job *job = b->processes->job;
+  for (int round = 0; round < 4; round++) {
+    float ms = 0;
+    double deadline = mxg_processes_deadline(b->ask->timeout_ms), seconds, slowest = 0;
+    MXG_TRY(mxg_job_barrier(job, "the link", deadline, err));
+    MXG_TRY(mxg_event_record(own->times[0], own->streams[0], err));
+    for (unsigned i = 0; i < link_copies; i++) MXG_TRY(mxg_gpu_copy(own->to, from, link_bytes, own->streams[0], err));
+    MXG_TRY(mxg_event_record(own->times[2], own->streams[0], err));
+    MXG_TRY(mxg_event_wait(own->times[2], err));
+    MXG_TRY(mxg_event_between(&ms, own->times[0], own->times[2], err));
+    seconds = (double)ms * 1e-3;
+    double *all = mxg_alloc(b->processes->world * sizeof *all);
+    if (!all) return mxg_fail_nomem(err);
+    mxg_status status = mxg_job_gather(job, "the link", &seconds, sizeof seconds, all, deadline, err);
+    for (uint32_t p = 0; p < b->processes->world; p++)
+      if (slowest < all[p]) slowest = all[p];
+    mxg_free(all);
+    MXG_TRY(status);
+    double now = slowest > 0 ? (double)link_bytes * link_copies / slowest : 0;
+    if (round && *rate < now) *rate = now; /* the first warms up */
+  }
+  return MXG_OK;
+}
+
+static mxg_status measure_between(bench *b, mxg_error *err) {
+  const mxg_processes *p = b->processes;
+  link own = {0};
+  mxg_gpu_handle mine = {0}, *all = mxg_alloc(p->world * sizeof *all);
+  uint64_t next = 0, base = 0, bytes = 0;
+  mxg_status status = all ? open_link(&own, own_gpu(b), err) : mxg_fail_nomem(err);
+  if (status == MXG_OK) status = mxg_gpu_range(&base, &bytes, own.from, err);
+  if (status == MXG_OK) status = mxg_gpu_export(&mine, base, err);
+  status = together(b, "the link", status, err);
+  double deadline = mxg_processes_deadline(b->ask->timeout_ms);
+  if (status == MXG_OK) status = mxg_job_gather(p->job, "the link", &mine, sizeof mine, all, deadline, err);
+  if (status == MXG_OK) {
+    status = p->world == 1 ? MXG_OK : mxg_gpu_import(&next, &all[(p->rank + 1) % p->world], err);
+    status = together(b, "the link", status, err);
+  }
+  if (status == MXG_OK)
+    status = pull_between(b, &own, next ? next + (own.from - base) : own.from, &b->ask->pull_rate, err);
+  mxg_gpu_import_close(next);
+  status = together(b, "the end of the link", status, err); /* nobody frees what another still has */
+  close_link(&own, own_gpu(b));
+  mxg_free(all);
+  return status;
+}
+
+static mxg_status measure_link(bench *b, mxg_error *err) {
+  MXG_TRY(b->processes->job ? measure_between(b, err) : measure_here(b, err));
+  if (b->ask->pull_rate > 0) b->ask->floor = (double)b->ask->received / b->ask->pull_rate;
+  return MXG_OK;
 }
 
 /* ---- expected targets ---- */
@@ -231,7 +311,7 @@ static mxg_status bind_all(const bench *b, mxg_exec *exec, const mxg_place *plac
   const mxg_plan *plan = b->plan;
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side == MXG_SCRATCH) continue;
+    if (a->side == MXG_SCRATCH || !places[i].data) continue;
     uint64_t scale = mxg_array_scale_bytes(plan, a);
     MXG_TRY(mxg_exec_bind(exec, a->rank, (mxg_side)a->side, plan->strings + a->name, (void *)(uintptr_t)places[i].data,
                           mxg_array_data_bytes(plan, a), scale ? (void *)(uintptr_t)places[i].scale : NULL, scale,
@@ -244,7 +324,7 @@ static mxg_status make_hosts(bench *b, mxg_error *err) {
   const mxg_plan *plan = b->plan;
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side == MXG_SCRATCH) continue;
+    if (a->side == MXG_SCRATCH || (a->side == MXG_TARGET && !is_here(b, a->rank))) continue;
     uint64_t scale = mxg_array_scale_bytes(plan, a);
     b->hosts[i].data = (uint64_t)(uintptr_t)mxg_resize(NULL, (size_t)mxg_array_data_bytes(plan, a) + 1);
     if (scale) b->hosts[i].scale = (uint64_t)(uintptr_t)mxg_resize(NULL, (size_t)scale);
@@ -254,7 +334,10 @@ static mxg_status make_hosts(bench *b, mxg_error *err) {
     if (scale) MXG_TRY(fill_array(b, i, true, 0, (unsigned char *)(uintptr_t)b->hosts[i].scale, err));
   }
   mxg_exec *exec = NULL;
-  MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, NULL, err));
+  mxg_exec_options options = MXG_EXEC_INIT;
+  options.ranks = b->ranks;
+  options.rank_count = b->rank_count;
+  MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, &options, err));
   mxg_status status = bind_all(b, exec, b->hosts, err);
   if (status == MXG_OK) status = mxg_exec_run(exec, err);
   mxg_exec_free(exec);
@@ -267,12 +350,13 @@ static mxg_status poison(const bench *b, mxg_error *err) {
   const mxg_plan *plan = b->plan;
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side != MXG_TARGET) continue;
+    if (a->side != MXG_TARGET || !is_here(b, a->rank)) continue;
     MXG_TRY(mxg_gpu_use(b->gpus[a->rank], err));
     MXG_TRY(mxg_gpu_fill(b->places[i].data, 0xa5, mxg_array_data_bytes(plan, a), NULL, err));
     if (b->places[i].scale) MXG_TRY(mxg_gpu_fill(b->places[i].scale, 0xa5, mxg_array_scale_bytes(plan, a), NULL, err));
   }
   for (uint32_t r = 0; r < plan->rank_count; r++) {
+    if (!b->gpus[r]) continue;
     MXG_TRY(mxg_gpu_use(b->gpus[r], err));
     MXG_TRY(mxg_stream_wait(NULL, err));
   }
@@ -297,7 +381,7 @@ static mxg_status check_targets(const bench *b, mxg_gather_line *line, mxg_error
   const mxg_plan *plan = b->plan;
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
-    if (a->side != MXG_TARGET) continue;
+    if (a->side != MXG_TARGET || !is_here(b, a->rank)) continue;
     MXG_TRY(mxg_gpu_use(b->gpus[a->rank], err));
     MXG_TRY(compare(b, line, b->places[i].data, b->hosts[i].data, mxg_array_data_bytes(plan, a), err));
     MXG_TRY(compare(b, line, b->places[i].scale, b->hosts[i].scale, mxg_array_scale_bytes(plan, a), err));
@@ -333,13 +417,35 @@ static void show(void *user, const char *line) {
   fprintf(stderr, "%s\n", line);
 }
 
+/* Of all processes: the device memory of the rank that needs most, all bytes that were checked and were wrong. */
+static mxg_status add_others(const bench *b, mxg_gather_line *line, mxg_error *err) {
+  const mxg_processes *p = b->processes;
+  uint64_t own[3] = {line->device_bytes, line->checked, line->wrong}, *all;
+  if (!p->job) return MXG_OK;
+  all = mxg_alloc(p->world * sizeof own);
+  if (!all) return mxg_fail_nomem(err);
+  mxg_status status =
+      mxg_job_gather(p->job, "the results", own, sizeof own, all, mxg_processes_deadline(b->ask->timeout_ms), err);
+  line->checked = line->wrong = 0;
+  for (uint32_t i = 0; i < p->world; i++) {
+    if (line->device_bytes < all[i * 3]) line->device_bytes = all[i * 3];
+    line->checked += all[i * 3 + 1];
+    line->wrong += all[i * 3 + 2];
+  }
+  mxg_free(all);
+  return status;
+}
+
 static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *name, mxg_gather_line *line,
                             mxg_error *err) {
   mxg_transport transport = how->transport;
   *line = (mxg_gather_line){.transport = name};
   mxg_exec_options options = MXG_EXEC_INIT;
   options.transport = transport;
+  options.ranks = b->ranks;
+  options.rank_count = b->rank_count;
   options.gpus = b->ordinals;
+  options.job = b->processes->job;
   options.no_graph = b->ask->no_graph;
   options.chunk_bytes = how->chunk_bytes;
   options.copy_streams = how->copy_streams;
@@ -360,6 +466,7 @@ static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *nam
   if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err);
   if (status == MXG_OK) status = time_runs(b, exec, line, err);
   if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err); /* what the timed runs left */
+  if (status == MXG_OK) status = add_others(b, line, err);
   if (status == MXG_OK && b->ask->trace) status = mxg_exec_trace(exec, b->ask->trace, err);
   mxg_exec_free(exec);
   return status;
@@ -403,10 +510,14 @@ static mxg_status run(bench *b, mxg_error *err) {
   b->memory = mxg_alloc(plan->rank_count * 2 * sizeof *b->memory);
   b->bases = mxg_alloc((size_t)plan->rank_count * pool_kinds * sizeof *b->bases);
   b->places = mxg_alloc(plan->array_count * sizeof *b->places);
-  if (!b->gpus || !b->ordinals || !b->memory || !b->bases || !b->places) return mxg_fail_nomem(err);
+  b->ranks = mxg_alloc(plan->rank_count * sizeof *b->ranks);
+  if (!b->gpus || !b->ordinals || !b->ranks || !b->memory || !b->bases || !b->places) return mxg_fail_nomem(err);
   MXG_TRY(open_gpus(b, err));
   MXG_TRY(make_pools(b, err));
-  for (uint32_t r = 0; r < plan->rank_count; r++) MXG_TRY(place_rank(b, r, err));
+  mxg_status status = MXG_OK;
+  for (uint32_t r = 0; r < plan->rank_count && status == MXG_OK; r++)
+    if (is_here(b, r)) status = place_rank(b, r, err);
+  MXG_TRY(together(b, "the making of sources", status, err));
   if (!b->ask->no_link) MXG_TRY(measure_link(b, err));
   if (checks_any(b)) {
     void *bounce = NULL;
@@ -439,6 +550,7 @@ static void end(bench *b) {
   for (unsigned kind = 0; kind < pool_kinds; kind++) mxg_free(b->pools[kind]);
   mxg_free(b->gpus);
   mxg_free(b->ordinals);
+  mxg_free(b->ranks);
   mxg_free(b->memory);
   mxg_free(b->bases);
   mxg_free(b->places);
@@ -446,7 +558,7 @@ static void end(bench *b) {
 }
 
 mxg_status mxg_gather_bench_run(mxg_gather_bench *ask, mxg_error *err) {
-  bench b = {.ask = ask, .plan = mxg_bundle_plan(ask->bundle)};
+  bench b = {.ask = ask, .plan = mxg_bundle_plan(ask->bundle), .processes = &ask->processes};
   mxg_status status = run(&b, err);
   if (status != MXG_ERR_TIMEOUT) end(&b); /* otherwise the GPU still has it, and giving it back would wait */
   return status;

@@ -1,10 +1,9 @@
-/* bench_gather.h -- `mxgen bench RECIPE`: a bundle's schedule on this machine's GPUs, over random shards that are made
- *in
- ** their memory; checked against the host transport, timed beside the link's own rate. */
+/* bench_gather.h -- `mxgen bench RECIPE`: a bundle's schedule on this machine's GPUs, over random shards that are
+** made in their memory; checked against the host transport, timed beside the link's own rate. */
 #ifndef MXG_BENCH_GATHER_H
 #define MXG_BENCH_GATHER_H
 
-#include "mxrt.h"
+#include "processes.h"
 
 enum { MXG_GATHER_LINES = 4 };
 
@@ -32,6 +31,8 @@ typedef struct mxg_gather_bench {
   bool no_check, no_graph;
   unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;
+  mxg_processes
+      processes;     /* zero: all ranks are in this one; results are then process 0's, and wrong bytes everybody's */
   const char *trace; /* file for a trace of the last transport; NULL: none */
   /* results */
   char device[128];

@@ -2,8 +2,10 @@
 #include "move.h"
 
 #include "checksum.h"
+#include "driver.h"
 #include "error.h"
 #include "memory.h"
+#include "move_gpu.h"
 #include "replicas.h"
 
 #include <stdio.h>
@@ -22,9 +24,14 @@ typedef struct place {
 typedef struct job {
   mxg_move *move;
   const mxg_plan *plan;
-  place *places;           /* one an array */
-  bool *needed;            /* one an array: a source of a wanted piece */
-  bool *wanted;            /* one a rank: its target is written */
+  place *places; /* one an array */
+  bool *needed;  /* one an array: a source that this process binds */
+  bool *wanted;  /* one a rank: its target file is written by this process */
+  bool *listed;  /* one a rank: its target file is written by any process */
+  bool *runs;    /* one a rank: its schedule runs in this process */
+  mxg_exec *exec;
+  mxg_move_gpu *gpu; /* NULL: the transport is host */
+  mxg_processes processes;
   mxg_st_writer **writers; /* one a rank */
   mxg_arena arena;
   mxg_error *err;
@@ -40,21 +47,89 @@ static double seconds_now(void) {
 
 /* ---- what takes part ---- */
 
-static mxg_status choose(job *j) {
+static mxg_status choose_ranks(job *j) {
   const mxg_plan *plan = j->plan;
   j->places = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->places);
   j->needed = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *j->needed);
   j->wanted = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->wanted);
+  j->listed = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->listed);
+  j->runs = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->runs);
   j->writers = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->writers);
-  if (!j->places || !j->needed || !j->wanted || !j->writers) return mxg_fail_nomem(j->err);
-  for (uint32_t r = 0; r < plan->rank_count; r++)
-    j->wanted[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
+  if (!j->places || !j->needed || !j->wanted || !j->listed || !j->runs || !j->writers) return mxg_fail_nomem(j->err);
+  uint32_t here = 0;
+  for (uint32_t r = 0; r < plan->rank_count; r++) {
+    j->runs[r] = mxg_processes_has(&j->processes, r);
+    j->listed[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
+    j->wanted[r] = j->listed[r] && j->runs[r];
+    here += j->runs[r];
+  }
+  if (here) return MXG_OK;
+  return mxg_fail(j->err, MXG_ERR_USAGE, 904, "there are more processes (%u) than ranks (%u)", j->processes.world,
+                  plan->rank_count);
+}
+
+/* GPUs hold what their own ranks have, and every rank takes part. On the host this process reads all that its files
+** need from the checkpoint, whoever's it is. */
+static void choose_sources(job *j, bool on_gpus) {
+  const mxg_plan *plan = j->plan;
+  for (uint32_t r = 0; r < plan->rank_count && !on_gpus; r++) j->runs[r] = j->wanted[r];
   for (uint32_t i = 0; i < plan->piece_count; i++) {
     const mxg_array *src = &plan->arrays[plan->pieces[i].src], *dst = &plan->arrays[plan->pieces[i].dst];
-    if (!j->wanted[dst->rank] || src->side != MXG_SOURCE) continue;
-    j->needed[plan->pieces[i].src] = true;
+    if (src->side == MXG_SOURCE && j->runs[on_gpus ? src->rank : dst->rank]) j->needed[plan->pieces[i].src] = true;
   }
+}
+
+/* ---- the executor ---- */
+
+static mxg_status create(job *j, mxg_transport transport, mxg_job *with) {
+  const mxg_plan *plan = j->plan;
+  mxg_exec_options options = MXG_EXEC_INIT;
+  uint32_t count = 0, *ranks = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *ranks);
+  int gpus = 0, *ordinals = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *ordinals);
+  if (!ranks || !ordinals) return mxg_fail_nomem(j->err);
+  if (transport != MXG_HOST) (void)mxg_gpu_count(&gpus, NULL); /* the executor says what is wrong */
+  for (uint32_t r = 0; r < plan->rank_count; r++) {
+    if (!j->runs[r]) continue;
+    ordinals[count] = mxg_processes_gpu(&j->processes, r, gpus);
+    ranks[count++] = r;
+  }
+  options.transport = transport;
+  options.ranks = ranks;
+  options.rank_count = count;
+  options.gpus = ordinals;
+  options.threads = j->move->threads;
+  options.progress = j->move->progress;
+  options.user = j->move->user;
+  options.timeout_ms = j->move->timeout_ms;
+  options.record = j->move->record;
+  options.job = with;
+  return mxg_exec_create(&j->exec, j->move->bundle, &options, j->err);
+}
+
+/* Takes GPUs where they were asked for and are there. */
+static mxg_status choose(job *j) {
+  MXG_TRY(choose_ranks(j));
+  j->move->taken = MXG_HOST;
+  j->move->why[0] = 0;
+  if (j->move->transport != MXG_HOST) {
+    const char *why;
+    MXG_TRY(create(j, j->move->transport, j->processes.job));
+    j->move->taken = mxg_exec_transport(j->exec, &why);
+    snprintf(j->move->why, sizeof j->move->why, "%s", why);
+    if (j->move->taken == MXG_HOST) {
+      mxg_exec_free(j->exec);
+      j->exec = NULL;
+    }
+  }
+  choose_sources(j, j->exec != NULL);
   return MXG_OK;
+}
+
+/* The processes go on together after what each did by itself. */
+static mxg_status together(job *j, const char *what, mxg_status status) {
+  mxg_error own = {0};
+  if (status != MXG_OK) own = *j->err;
+  return mxg_processes_agree(&j->processes, what, &own, j->move->timeout_ms, j->err);
 }
 
 /* ---- source ---- */
@@ -191,16 +266,21 @@ static mxg_status take_checksums(job *j) {
 /* An index is written when every array is a whole tensor; of replicas the first is listed. */
 static mxg_status save_index(job *j) {
   const mxg_plan *plan = j->plan;
+  size_t arrays = 0;
   for (uint32_t a = 0; a < plan->array_count; a++) {
     const mxg_array *array = &plan->arrays[a];
-    if (array->side == MXG_TARGET && j->wanted[array->rank] && !array->whole) return MXG_OK;
+    if (array->side != MXG_TARGET || !j->listed[array->rank]) continue;
+    if (!array->whole) return MXG_OK;
+    arrays++;
   }
+  j->move->indexed = true;
+  if (j->processes.rank != 0) return MXG_OK;
   uint32_t count = 0;
   bool *first = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *first);
-  mxg_index_entry *entries = mxg_arena_alloc(&j->arena, (size_t)j->move->arrays * 2, sizeof *entries);
+  mxg_index_entry *entries = mxg_arena_alloc(&j->arena, arrays * 2, sizeof *entries);
   char *files = mxg_arena_alloc(&j->arena, plan->rank_count, MXG_RANK_NAME);
   if (!first || !entries || !files) return mxg_fail_nomem(j->err);
-  MXG_TRY(mxg_plan_first_arrays(first, plan, j->wanted, j->err));
+  MXG_TRY(mxg_plan_first_arrays(first, plan, j->listed, j->err));
   for (uint32_t a = 0; a < plan->array_count; a++) {
     const mxg_array *array = &plan->arrays[a];
     if (!first[a]) continue;
@@ -210,66 +290,125 @@ static mxg_status save_index(job *j) {
     uint64_t scales = mxg_array_scale_bytes(plan, array);
     if (scales) entries[count++] = (mxg_index_entry){string_at(plan, array->scale_name), file, scales};
   }
-  MXG_TRY(mxg_checkpoint_index_save(j->move->folder, entries, count, j->err));
-  j->move->indexed = true;
-  return MXG_OK;
+  return mxg_checkpoint_index_save(j->move->folder, entries, count, j->err);
 }
 
 /* ---- all of it ---- */
 
-static mxg_status bind_all(job *j, mxg_exec *exec) {
+/* Arrays that this process has, and where they lie for the executor: in its own memory or a GPU's. */
+static bool has_array(const job *j, uint32_t a) {
+  const mxg_array *array = &j->plan->arrays[a];
+  return array->side == MXG_TARGET ? j->runs[array->rank] : j->needed[a];
+}
+
+static mxg_status bind_all(job *j, const mxg_place *places) {
   const mxg_plan *plan = j->plan;
   for (uint32_t a = 0; a < plan->array_count; a++) {
     const mxg_array *array = &plan->arrays[a];
-    bool target = array->side == MXG_TARGET && j->wanted[array->rank];
-    if (!target && !j->needed[a]) continue;
-    MXG_TRY(mxg_exec_bind(exec, array->rank, (mxg_side)array->side, string_at(plan, array->name), j->places[a].data,
-                          mxg_array_data_bytes(plan, array), j->places[a].scale, mxg_array_scale_bytes(plan, array),
-                          j->err));
+    if (array->side == MXG_SCRATCH || !has_array(j, a)) continue;
+    MXG_TRY(mxg_exec_bind(j->exec, array->rank, (mxg_side)array->side, string_at(plan, array->name),
+                          (void *)(uintptr_t)places[a].data, mxg_array_data_bytes(plan, array),
+                          (void *)(uintptr_t)places[a].scale, mxg_array_scale_bytes(plan, array), j->err));
   }
   return MXG_OK;
 }
 
+/* Brings the sources to where the schedule runs, and binds all. */
+static mxg_status load(job *j, mxg_place **hosts) {
+  const mxg_plan *plan = j->plan;
+  *hosts = mxg_arena_alloc(&j->arena, plan->array_count, sizeof **hosts);
+  bool *used = mxg_arena_alloc(&j->arena, plan->array_count, sizeof *used);
+  if (!*hosts || !used) return mxg_fail_nomem(j->err);
+  for (uint32_t a = 0; a < plan->array_count; a++) {
+    (*hosts)[a] = (mxg_place){(uint64_t)(uintptr_t)j->places[a].data, (uint64_t)(uintptr_t)j->places[a].scale};
+    used[a] = plan->arrays[a].side != MXG_SCRATCH && has_array(j, a);
+  }
+  if (!j->exec) {
+    bool none = true;
+    for (uint32_t r = 0; r < plan->rank_count; r++) none = none && !j->runs[r];
+    if (none) return MXG_OK; /* no target file is this process's */
+    MXG_TRY(create(j, MXG_HOST, NULL));
+    return bind_all(j, *hosts);
+  }
+  MXG_TRY(mxg_move_gpu_load(&j->gpu, plan, &j->processes, used, *hosts, j->move->taken != MXG_DIRECT, j->err));
+  return bind_all(j, mxg_move_gpu_places(j->gpu));
+}
+
 static mxg_status run_schedule(job *j) {
-  uint32_t count = 0;
-  uint32_t *ranks = mxg_arena_alloc(&j->arena, j->plan->rank_count, sizeof *ranks);
-  if (!ranks) return mxg_fail_nomem(j->err);
-  for (uint32_t r = 0; r < j->plan->rank_count; r++)
-    if (j->wanted[r]) ranks[count++] = r;
-  mxg_exec_options options = MXG_EXEC_INIT;
-  options.ranks = ranks;
-  options.rank_count = count;
-  options.threads = j->move->threads;
-  options.progress = j->move->progress;
-  options.user = j->move->user;
-  mxg_exec *exec = NULL;
-  MXG_TRY(mxg_exec_create(&exec, j->move->bundle, &options, j->err));
-  mxg_status status = bind_all(j, exec);
+  mxg_place *hosts = NULL;
+  MXG_TRY(together(j, "the loading of sources", load(j, &hosts)));
   double began = seconds_now();
-  if (status == MXG_OK) status = mxg_exec_run(exec, j->err);
+  if (j->exec) MXG_TRY(mxg_exec_run(j->exec, j->err));
   j->move->seconds = seconds_now() - began;
-  mxg_exec_free(exec);
-  return status;
+  if (j->exec && j->move->trace) MXG_TRY(mxg_exec_trace(j->exec, j->move->trace, j->err));
+  return j->gpu ? mxg_move_gpu_store(j->gpu, hosts, j->err) : MXG_OK;
+}
+
+/* Of all processes, on each of them. */
+static mxg_status add_others(job *j) {
+  const mxg_processes *p = &j->processes;
+  mxg_move *m = j->move;
+  const mxg_plan *plan = j->plan;
+  double deadline = mxg_processes_deadline(m->timeout_ms);
+  uint64_t own[4] = {m->arrays, m->files, m->bytes_read, m->bytes_written}, *sums;
+  double *times;
+  if (!p->job) return MXG_OK;
+  sums = mxg_arena_alloc(&j->arena, p->world, sizeof own);
+  times = mxg_arena_alloc(&j->arena, p->world, sizeof *times);
+  mxg_checks *checks =
+      m->checks ? mxg_arena_alloc(&j->arena, (size_t)plan->array_count * p->world, sizeof *checks) : NULL;
+  bool good = sums && times && (checks || !m->checks);
+  MXG_TRY(together(j, "the results", good ? MXG_OK : mxg_fail_nomem(j->err)));
+  MXG_TRY(mxg_job_gather(p->job, "the results", own, sizeof own, sums, deadline, j->err));
+  MXG_TRY(mxg_job_gather(p->job, "the times", &m->seconds, sizeof m->seconds, times, deadline, j->err));
+  if (checks)
+    MXG_TRY(mxg_job_gather(p->job, "the checksums", m->checks, plan->array_count * sizeof *m->checks, checks, deadline,
+                           j->err));
+  m->arrays = m->files = m->bytes_read = m->bytes_written = 0;
+  for (uint32_t i = 0; i < p->world; i++) {
+    m->arrays += sums[i * 4];
+    m->files += sums[i * 4 + 1];
+    m->bytes_read += sums[i * 4 + 2];
+    m->bytes_written += sums[i * 4 + 3];
+    if (m->seconds < times[i]) m->seconds = times[i];
+  }
+  for (uint32_t a = 0; checks && a < plan->array_count; a++)
+    m->checks[a] = checks[(size_t)(plan->arrays[a].rank % p->world) * plan->array_count + a];
+  return MXG_OK;
+}
+
+static mxg_status prepare(job *j) {
+  MXG_TRY(map_sources(j));
+  return open_targets(j);
+}
+
+static mxg_status finish(job *j) {
+  MXG_TRY(take_checksums(j));
+  for (uint32_t r = 0; r < j->plan->rank_count; r++)
+    if (j->writers[r]) MXG_TRY(mxg_st_writer_commit(j->writers[r], j->err));
+  mxg_plan_wire(j->plan, j->listed, &j->move->wire_bytes, &j->move->wire_bytes_bf16);
+  return save_index(j);
 }
 
 static mxg_status run_all(job *j) {
   MXG_TRY(choose(j));
-  MXG_TRY(map_sources(j));
-  MXG_TRY(open_targets(j));
-  MXG_TRY(run_schedule(j));
-  MXG_TRY(take_checksums(j));
-  for (uint32_t r = 0; r < j->plan->rank_count; r++)
-    if (j->writers[r]) MXG_TRY(mxg_st_writer_commit(j->writers[r], j->err));
-  mxg_plan_wire(j->plan, j->wanted, &j->move->wire_bytes, &j->move->wire_bytes_bf16);
-  return save_index(j);
+  MXG_TRY(together(j, "the opening of files", prepare(j)));
+  MXG_TRY(together(j, "the end of the schedule", run_schedule(j)));
+  MXG_TRY(together(j, "the writing of files", finish(j)));
+  return add_others(j);
 }
 
 mxg_status mxg_move_run(mxg_move *move, mxg_error *err) {
-  job j = {.move = move, .plan = mxg_bundle_plan(move->bundle), .err = err};
+  mxg_error own;
+  job j = {.move = move, .plan = mxg_bundle_plan(move->bundle), .err = err ? err : &own};
+  if (move->processes) j.processes = *move->processes;
   move->checks = NULL;
   move->arrays = move->files = move->bytes_read = move->bytes_written = 0;
   move->indexed = false;
   mxg_status status = run_all(&j);
+  mxg_exec_free(j.exec);
+  if (status != MXG_ERR_TIMEOUT)
+    mxg_move_gpu_free(j.gpu); /* otherwise a GPU may still have it, and freeing would wait */
   for (uint32_t r = 0; j.writers && r < j.plan->rank_count; r++) mxg_st_writer_free(j.writers[r]);
   mxg_arena_free(&j.arena);
   if (status != MXG_OK) mxg_move_end(move);

@@ -2,6 +2,7 @@
 #include "transfer.h"
 
 #include "error.h"
+#include "memory.h"
 #include "original.h"
 #include "plan_build.h"
 #include "replicas.h"
@@ -61,21 +62,55 @@ static mxg_status check_place(const mxg_transfer *t, mxg_error *err) {
   return status;
 }
 
+/* The folder that process 0 made, for all: they see the same files. */
+static mxg_status tell_folder(const mxg_transfer *t, const mxg_temp *temp, mxg_status status, char folder[path_room],
+                              mxg_error *err) {
+  const mxg_processes *p = t->processes;
+  mxg_error own = {0};
+  if (status != MXG_OK) own = *err;
+  if (temp) snprintf(folder, path_room, "%s", mxg_temp_path(temp));
+  if (!p || !p->job) return status;
+  char *all = mxg_alloc((size_t)p->world * path_room);
+  if (!all && own.status == MXG_OK) mxg_fail_nomem(&own);
+  status = mxg_processes_agree(p, "the making of the folder", &own, t->timeout_ms, err);
+  if (status == MXG_OK)
+    status = mxg_job_gather(p->job, "the making of the folder", folder, path_room, all,
+                            mxg_processes_deadline(t->timeout_ms), err);
+  if (status == MXG_OK) memcpy(folder, all, path_room);
+  folder[path_room - 1] = 0;
+  mxg_free(all);
+  return status;
+}
+
+static mxg_status make_folder(const mxg_transfer *t, mxg_temp **temp, mxg_error *err) {
+  if (t->processes && t->processes->rank != 0) return MXG_OK;
+  MXG_TRY(check_place(t, err));
+  return mxg_temp_create(temp, t->out, err);
+}
+
 /* Runs the schedule into a folder beside the result's place, then moves it there. */
 static mxg_status move_into_place(mxg_transfer *t, const mxg_bundle *bundle, const mxg_checkpoint *checkpoint,
                                   mxg_error *err) {
   mxg_temp *temp = NULL;
-  MXG_TRY(check_place(t, err));
-  MXG_TRY(mxg_temp_create(&temp, t->out, err));
+  char folder[path_room] = "";
+  mxg_status status = make_folder(t, &temp, err);
+  status = tell_folder(t, temp, status, folder, err);
   t->move = (mxg_move){.bundle = bundle,
                        .source = checkpoint,
-                       .folder = mxg_temp_path(temp),
+                       .folder = folder,
                        .wanted = t->wanted,
                        .with_checksums = t->with_checksums,
                        .threads = t->threads,
                        .progress = t->progress,
-                       .user = t->user};
-  mxg_status status = mxg_move_run(&t->move, err);
+                       .user = t->user,
+                       .transport = t->transport,
+                       .timeout_ms = t->timeout_ms,
+                       .processes = t->processes,
+                       .trace = t->trace,
+                       .record = t->record};
+  if (status == MXG_OK) status = mxg_move_run(&t->move, err);
+  t->move.folder = NULL;
+  if (!temp) return status;
   if (status == MXG_OK) return mxg_temp_merge(temp, err);
   mxg_temp_remove(temp);
   return status;

@@ -1,8 +1,6 @@
 /* transfer.h -- the flows that move real weights: shard (an original to the source side's rank files) and run (the
- *source
- ** side's rank files to the target side's). Each audits the headers first, works in a folder beside the result, and
- *moves
- ** the result to its place when all of it is written. */
+** source side's rank files to the target side's). Each audits the headers first, works in a folder beside the
+** result, and moves the result to its place when all of it is written. */
 #ifndef MXG_TRANSFER_H
 #define MXG_TRANSFER_H
 
@@ -25,7 +23,12 @@ typedef struct mxg_transfer {
   const char *keep_original; /* folder for it; NULL: it goes when done */
   /* in, run */
   const mxg_bundle *bundle; /* of an .mxb; NULL: made from the model's plan */
-  const char *ranks;        /* "0,2-5": target ranks to write; NULL: all but replicas of lower ones */
+  mxg_transport transport;
+  unsigned timeout_ms;
+  const mxg_processes *processes; /* NULL: this one alone */
+  const char *trace;
+  void (*record)(void *user, const char *line);
+  const char *ranks; /* "0,2-5": target ranks to write; NULL: all but replicas of lower ones */
   bool all_ranks;
   /* out; freed by mxg_transfer_end */
   mxg_arena arena;

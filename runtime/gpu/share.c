@@ -443,6 +443,13 @@ mxg_status mxg_meet_all(const mxg_share *share, uint32_t rank, uint32_t turn, mx
   return MXG_OK;
 }
 
+bool mxg_meet_misses(const mxg_share *share, uint32_t rank, uint32_t other) {
+  if (!share || !share->flags) return false;
+  uint32_t own = share->flags[flag_index(share, set_all, 0, other, rank)];
+  uint32_t theirs = share->flags[flag_index(share, set_all, 0, rank, other)];
+  return own > theirs;
+}
+
 void mxg_meet_release(mxg_share *share) {
   if (!share || !share->flags) return;
   const mxg_exec_view *view = share->view;

@@ -1,6 +1,5 @@
 /* share.h -- device memory and flags that the processes of one machine share: sources of other processes become
- *readable
- ** here, and streams of different processes can wait for each other. */
+** readable here, and streams of different processes can wait for each other. */
 #ifndef MXG_SHARE_H
 #define MXG_SHARE_H
 
@@ -33,6 +32,8 @@ mxg_status mxg_meet_begin(const mxg_share *share, uint32_t rank, uint32_t lane, 
 mxg_status mxg_meet_end(const mxg_share *share, uint32_t rank, uint32_t lane, mxg_cu_stream *stream, mxg_error *err);
 /* `stream` goes on when all ranks of the job are there; `turn` counts from 1. Not for graphs. */
 mxg_status mxg_meet_all(const mxg_share *share, uint32_t rank, uint32_t turn, mxg_cu_stream *stream, mxg_error *err);
+/* Whether `rank`, which has come to a meeting of all, waits there for `other`. */
+bool mxg_meet_misses(const mxg_share *share, uint32_t rank, uint32_t other);
 /* After a deadline or a loss: whatever streams of ranks here wait for is let go, so that they end. What they then read
 ** and write is undefined, and the executor is only good for being freed. */
 void mxg_meet_release(mxg_share *share);

@@ -1,6 +1,5 @@
 /* team.c -- the GPUs of a team of ranks: opened and closed, their kernels, bound memory and its checks, memory of
- *slots.
- ** Running is team_run.c's. */
+** slots. Running is team_run.c's. */
 #include "transport_gpu.h"
 
 #include "agreement.h"

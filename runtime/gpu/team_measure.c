@@ -11,8 +11,12 @@
 #include <string.h>
 
 /* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
-static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, mxg_error *err) {
+static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, bool failed, mxg_error *err) {
   mxg_cu_stream *stream = r->program.streams[0];
+  if (failed) { /* the other threads wait for this one */
+    (void)pthread_barrier_wait(&c->all_here);
+    return MXG_OK;
+  }
   mxg_status status = mxg_gpu_fill(r->flush, (uint8_t)i, r->flush_bytes, stream, err);
   if (status == MXG_OK) status = mxg_event_record(r->times[3 * i], stream, err);
   (void)pthread_barrier_wait(&c->all_here);

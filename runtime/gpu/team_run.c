@@ -17,6 +17,8 @@
 enum { default_timeout_ms = 60000 };
 static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
 static const double let_go_patience = 0.15;               /* for streams that were let go to end */
+/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline. */
+enum { starts_ahead = 32 };
 
 /* ---- one thread a rank ---- */
 
@@ -222,6 +224,22 @@ static const char *step_name(const mxg_gpu_rank *r, uint32_t step, char *text, s
   return text;
 }
 
+/* Keeps for whom the crew waits, "; it waits for process 1 (rank 1)", of a meeting that others did not come to, before
+** the first rank lets its streams go. */
+static void name_missing(mxg_crew *c, const mxg_gpu_rank *r) {
+  static pthread_mutex_t one_names = PTHREAD_MUTEX_INITIALIZER;
+  const mxg_exec_view *view = r->team->view;
+  pthread_mutex_lock(&one_names);
+  for (uint32_t other = 0; view->agreement && other < view->plan->rank_count && !c->named; other++)
+    if (mxg_meet_misses(r->team->share, r->rank, other)) {
+      snprintf(c->whom, sizeof c->whom, "; it waits for %s",
+               mxg_job_name(view->agreement->job, view->agreement->home[other]));
+      break;
+    }
+  c->named = true;
+  pthread_mutex_unlock(&one_names);
+}
+
 /* The last step of what a program does; MXG_NONE: it does nothing. */
 static uint32_t last_step(const mxg_plan *plan, const mxg_rank *rank, const mxg_gpu_program *program) {
   for (uint32_t s = rank->first_step + rank->steps; s-- > rank->first_step;)
@@ -229,16 +247,17 @@ static uint32_t last_step(const mxg_plan *plan, const mxg_rank *rank, const mxg_
   return MXG_NONE;
 }
 
-static mxg_status time_out(const mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+static mxg_status time_out(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   char where[96];
   bool answers = look(r, program);
   uint32_t at = mxg_program_stands_at(program);
   if (at == MXG_NONE) at = last_step(plan, &plan->ranks[r->rank], program);
   unsigned ms = c->team->view->options.timeout_ms;
+  name_missing(c, r);
   let_go(c, r);
-  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s", r->rank, ms ? ms : default_timeout_ms,
-           step_name(r, at, where, sizeof where));
+  mxg_fail(err, MXG_ERR_TIMEOUT, 648, "rank %u did not finish in %u ms: %s%s", r->rank, ms ? ms : default_timeout_ms,
+           step_name(r, at, where, sizeof where), c->whom);
   mxg_error_note(err, "GPU %d %s", r->ordinal,
                  answers ? "still answers" : "does not answer: the step is a lower bound");
   return MXG_ERR_TIMEOUT;
@@ -265,15 +284,16 @@ static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
   return atomic_load(&c->broken);
 }
 
-/* First at every chance, later with pauses. */
-mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+/* Until `event` of a program has come: first at every chance, later with pauses. */
+static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_cu_event *event,
+                           mxg_error *err) {
   const double begin = mxg_now();
   double next_job = begin + job_pause, next_look = begin + look_pause;
   bool answers = true;
   r->waited = program;
   for (;;) {
     bool done = false;
-    MXG_TRY(mxg_event_done(&done, program->end, err));
+    MXG_TRY(mxg_event_done(&done, event, err));
     if (done) break;
     double now = mxg_now();
     if (now > c->team->view->deadline) return time_out(c, r, program, err);
@@ -292,6 +312,11 @@ mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program,
       nanosleep(&pause, NULL);
     }
   }
+  return MXG_OK;
+}
+
+mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  MXG_TRY(wait_for(c, r, program, program->end, err));
   program->under_way = false;
   return MXG_OK;
 }
@@ -310,8 +335,10 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   r->started = mxg_now();
   memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
-    if (c->begin) { /* also after a failure: the others wait for this one */
-      mxg_status began = c->begin(c, r, i, status == MXG_OK ? err : NULL);
+    if (c->begin && i >= starts_ahead && status == MXG_OK)
+      status = wait_for(c, r, &r->program, r->times[3 * (i - starts_ahead) + 2], err);
+    if (c->begin) {
+      mxg_status began = c->begin(c, r, i, status != MXG_OK, err);
       if (status == MXG_OK) status = began;
     }
     if (status != MXG_OK) continue;

@@ -18,12 +18,15 @@ struct mxg_crew {
   unsigned repeats;
   bool traces;
   unsigned make; /* MXG_MADE_*: what is made, by mxg_team_make */
-  /* Before start i of a rank, on all threads; NULL: nothing. Then times[3 * i + 2] is recorded at the start's end. */
-  mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, mxg_error *err);
+  /* Before start i of a rank, on all threads, those that have `failed` too; NULL: nothing. Then times[3 * i + 2] is
+  ** recorded at the start's end. */
+  mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, bool failed, mxg_error *err);
   pthread_barrier_t all_here;
   bool alone;          /* one thread waits for all ranks */
   atomic_bool broken;  /* another process is lost or gave up: job_error says which */
   mxg_error job_error; /* written before `broken` */
+  bool named;          /* the first rank to time out has said for whom it waited */
+  char whom[96];
 };
 
 /* Until a program of the rank, started on this thread's GPU, has ended, by the view's deadline; MXG_ERR_TIMEOUT

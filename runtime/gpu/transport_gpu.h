@@ -1,6 +1,5 @@
-/* transport_gpu.h -- what the transports with GPUs share: a GPU a rank, kernels, memory of slots, and
- *the
- ** run with its deadline. A transport is then a function that fills a rank's program. */
+/* transport_gpu.h -- what the transports with GPUs share: a GPU a rank, kernels, memory of slots, and the run with
+** its deadline. A transport is then a function that fills a rank's program. */
 #ifndef MXG_TRANSPORT_GPU_H
 #define MXG_TRANSPORT_GPU_H
 

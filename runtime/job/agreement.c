@@ -127,15 +127,10 @@ static mxg_status read_votes(mxg_agreement *a, votes *v, const mxg_exec_view *vi
 
 /* ---- what must be equal ---- */
 
-static const char *transport_word(uint32_t transport) {
-  static const char *const words[] = {"host", "nccl", "copy", "direct", "auto"};
-  return transport < sizeof words / sizeof *words ? words[transport] : "unknown";
-}
-
 static void word_of(const vote *v, unsigned field, char *text, size_t room) {
   switch (field) {
   case 0: snprintf(text, room, "%.16s", v->digest); return;
-  case 1: snprintf(text, room, "%s", transport_word(v->transport)); return;
+  case 1: snprintf(text, room, "%s", mxg_transport_name((mxg_transport)v->transport)); return;
   default: snprintf(text, room, "%llu", (unsigned long long)v->chunk_bytes); return;
   }
 }
@@ -187,7 +182,8 @@ static mxg_transport settle(const mxg_agreement *a, const votes *v, char *why, s
     if (careful) pick = q, who = p;
   }
   if (pick != v->all[mxg_job_rank(a->job)].pick)
-    snprintf(why, room, "%s takes no other than %s", mxg_job_name(a->job, who), transport_word(pick));
+    snprintf(why, room, "%s takes no other than %s", mxg_job_name(a->job, who),
+             mxg_transport_name((mxg_transport)pick));
   return (mxg_transport)pick;
 }
 
@@ -263,16 +259,7 @@ void mxg_agreement_free(mxg_agreement *a) {
 /* ---- runs ---- */
 
 mxg_status mxg_agreement_start(mxg_agreement *a, bool *changed, const mxg_error *own, double deadline, mxg_error *err) {
-  uint32_t world = mxg_job_world(a->job);
-  unsigned char mine = *changed, *all = mxg_alloc(world);
-  mxg_error failure = {0};
-  if (own) failure = *own;
-  if (!all && failure.status == MXG_OK) mxg_fail_nomem(&failure);
-  mxg_status status = mxg_job_agree(a->job, "the start of the run", &failure, deadline, err);
-  if (status == MXG_OK) status = mxg_job_gather(a->job, "the start of the run", &mine, 1, all, deadline, err);
-  for (uint32_t p = 0; p < world && status == MXG_OK; p++) *changed = *changed || all[p];
-  mxg_free(all);
-  return status;
+  return mxg_job_agree_any(a->job, "the start of the run", own, changed, deadline, err);
 }
 
 /* A source that is read here and is bound neither here nor where it lives. */

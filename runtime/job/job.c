@@ -416,23 +416,28 @@ mxg_status mxg_job_barrier(mxg_job *job, const char *what, double deadline, mxg_
   return mxg_job_gather(job, what, NULL, 0, NULL, deadline, err);
 }
 
-mxg_status mxg_job_agree(mxg_job *job, const char *what, const mxg_error *own, double deadline, mxg_error *err) {
-  uint64_t *counts = mxg_alloc(job->world * sizeof *counts);
-  mxg_error mine = {0}, *before = own && own->status != MXG_OK ? &mine : NULL;
-  unsigned char *all = NULL;
+mxg_status mxg_job_agree_any(mxg_job *job, const char *what, const mxg_error *own, bool *flag, double deadline,
+                             mxg_error *err) {
+  unsigned char send[1 + sizeof(mxg_news)] = {*flag};
+  uint64_t *counts = mxg_alloc(job->world * sizeof *counts), at = 0;
+  mxg_error mine = {0}; /* a copy: `own` may be what `err` points to */
   void *recv = NULL;
   mxg_news news;
-  if (before) mine = *own; /* it may be what `err` points to */
-  if (before) mxg_news_make(&news, before);
-  mxg_status status = counts ? mxg_job_gather_any(job, what, before ? &news : NULL, before ? sizeof news : 0, &recv,
-                                                  counts, deadline, err)
-                             : mxg_fail_nomem(err);
-  all = recv;
-  uint64_t at = 0;
+  bool failed = own && own->status != MXG_OK;
+  if (failed) {
+    mine = *own;
+    mxg_news_make(&news, &mine);
+    memcpy(send + 1, &news, sizeof news);
+  }
+  mxg_status status = counts
+                          ? mxg_job_gather_any(job, what, send, failed ? sizeof send : 1, &recv, counts, deadline, err)
+                          : mxg_fail_nomem(err);
+  const unsigned char *all = recv;
   for (uint32_t p = 0; status == MXG_OK && p < job->world; at += counts[p++]) {
-    mxg_frame frame = {.bytes = counts[p]};
+    mxg_frame frame = {.bytes = counts[p] - 1};
     mxg_error theirs;
-    if (counts[p] == 0 || p == job->rank || !mxg_news_read(&theirs, &frame, all + at)) continue;
+    if (counts[p] && all[at]) *flag = true;
+    if (counts[p] < 2 || p == job->rank || !mxg_news_read(&theirs, &frame, all + at + 1)) continue;
     mxg_fail(err, theirs.status, theirs.code, "%s: %.440s", job->labels[p], theirs.text);
     if (*theirs.note) mxg_error_note(err, "%s", theirs.note);
     if (*theirs.help) mxg_error_help(err, "%s", theirs.help);
@@ -440,9 +445,14 @@ mxg_status mxg_job_agree(mxg_job *job, const char *what, const mxg_error *own, d
   }
   mxg_free(counts);
   mxg_free(recv);
-  if (!before) return status;
+  if (!failed) return status;
   if (err) *err = mine; /* a process's own failure is what it reports */
   return mine.status;
+}
+
+mxg_status mxg_job_agree(mxg_job *job, const char *what, const mxg_error *own, double deadline, mxg_error *err) {
+  bool none = false;
+  return mxg_job_agree_any(job, what, own, &none, deadline, err);
 }
 
 /* ---- not collective ---- */

@@ -1,7 +1,6 @@
 /* peek.c -- see peek.h. The system copies from one process to another (process_vm_readv): nothing is written on the
 ** owner's side, which need not even run. Whole arrays are copied, so a reader has them twice for the time of a run;
-*this
-** is the transport that others are checked against, not the one that is fast. */
+** this is the transport that others are checked against, not the one that is fast. */
 #define _GNU_SOURCE /* process_vm_readv */
 #include "peek.h"
 

@@ -13,17 +13,6 @@ uint32_t mxg_bundle_tensors(const mxg_bundle *bundle) {
   return count;
 }
 
-static const char *data_dtype(const mxg_encoding *encoding) {
-  static const char *const names[] = {
-      [MX_E4M3] = "F8_E4M3", [MX_E5M2] = "F8_E5M2", [MX_BF16] = "BF16", [MX_FP16] = "F16", [MX_FP32] = "F32"};
-  return names[encoding->elem];
-}
-
-static const char *scale_dtype(const mxg_encoding *encoding, const mxg_array *array) {
-  if (encoding->scale == MX_SCALE_NONE) return "";
-  return encoding->scale == MX_SCALE_FP32 ? "F32" : array->e8m0_dtype ? "F8_E8M0" : "U8";
-}
-
 mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uint32_t index, mxg_error *err) {
   if (!out || !bundle) return mxg_fail(err, MXG_ERR_USAGE, 700, "mxg_bundle_tensor: out or bundle is NULL");
   if (out->size < sizeof out->size || out->size > sizeof *out)
@@ -44,8 +33,8 @@ mxg_status mxg_bundle_tensor(mxg_tensor_info *out, const mxg_bundle *bundle, uin
                             .first_group = groups.first,
                             .group = groups.last,
                             .tensor = plan->strings + array->tensor,
-                            .dtype = data_dtype(&plan->encodings[array->encoding]),
-                            .scale_dtype = scale_dtype(&plan->encodings[array->encoding], array)};
+                            .dtype = mxg_array_dtype(plan, array),
+                            .scale_dtype = mxg_array_scale_dtype(plan, array)};
   tensor.ndim = mxg_array_shape(array, tensor.shape);
   if (tensor.scale_bytes) tensor.scale_ndim = mxg_array_scale_dims(plan, array, tensor.scale_shape);
   memcpy(out, &tensor, out->size);

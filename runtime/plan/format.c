@@ -17,6 +17,21 @@ const char *mxg_elem_name(unsigned elem) {
   return elem < sizeof(names) / sizeof(names[0]) ? names[elem] : "?";
 }
 
+const char *mxg_array_dtype(const mxg_plan *plan, const mxg_array *array) {
+  static const char *const names[] = {
+      [MX_E4M3] = "F8_E4M3", [MX_E5M2] = "F8_E5M2", [MX_BF16] = "BF16", [MX_FP16] = "F16", [MX_FP32] = "F32"};
+  unsigned elem = plan->encodings[array->encoding].elem;
+  return elem < sizeof(names) / sizeof(names[0]) ? names[elem] : "?";
+}
+
+const char *mxg_array_scale_dtype(const mxg_plan *plan, const mxg_array *array) {
+  switch (plan->encodings[array->encoding].scale) {
+  case MX_SCALE_NONE: return "";
+  case MX_SCALE_E8M0: return array->e8m0_dtype ? "F8_E8M0" : "U8";
+  default: return "F32";
+  }
+}
+
 const char *mxg_family_name(unsigned family) {
   static const char *const names[MXG_FAMILIES] = {[MXG_MOVE] = "move",
                                                   [MXG_DEQUANTIZE] = "dequantize",

@@ -190,6 +190,10 @@ uint64_t mxg_array_scale_bytes(const mxg_plan *plan, const mxg_array *array); /*
 unsigned mxg_array_shape(const mxg_array *array, uint64_t dims[3]);
 unsigned mxg_array_scale_dims(const mxg_plan *plan, const mxg_array *array, uint64_t dims[3]);
 
+/* "F8_E4M3", "U8": what safetensors calls them. "" for scales that there are not. */
+const char *mxg_array_dtype(const mxg_plan *plan, const mxg_array *array);
+const char *mxg_array_scale_dtype(const mxg_plan *plan, const mxg_array *array);
+
 /* The form in which a piece travels: elements as they are, scales compact. */
 mxg_encoding mxg_wire_encoding(const mxg_encoding *encoding);
 /* Where a segment's elements and scales lie in a piece's wire form, from wire_offset: data of all segments in order,

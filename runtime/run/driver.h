@@ -1,11 +1,10 @@
-/* driver.h -- GPUs through NVIDIA's driver: memory, streams, events, kernels and graphs. driver.c is the only file that
-** calls cu*; no CUDA header is needed, and a program that uses this starts on a machine without a GPU.
+/* driver.h -- GPUs through NVIDIA's driver: memory, streams, events, kernels and graphs. driver.c is the only file
+** that calls cu*; no CUDA header is needed, and a program that uses this starts on a machine without a GPU.
 **
-** A GPU is used by the threads that have called mxg_gpu_use for it (each call of this header but open and close needs
-** that). It is the device's primary context, so PyTorch and the CUDA runtime in the same process share memory and
-** streams with it. Addresses are uint64_t; stream NULL is the default stream. After MXG_ERR_CUDA the error's `native`
-*is
-** the CUresult; asynchronous failures surface in a later call. */
+** A GPU is used by the threads that have called mxg_gpu_use for it (each call of this header but open and close
+** needs that). It is the device's primary context, so PyTorch and the CUDA runtime in the same process share memory
+** and streams with it. Addresses are uint64_t; stream NULL is the default stream. After MXG_ERR_CUDA the error's
+** `native` is the CUresult; asynchronous failures surface in a later call. */
 #ifndef MXG_DRIVER_H
 #define MXG_DRIVER_H
 

@@ -32,6 +32,7 @@ struct mxg_exec {
   size_t name_room;          /* a power of two */
   mxg_agreement *agreement;
   bool changed; /* bindings are new since the processes last exchanged them */
+  bool ran;     /* once at least, well or not */
 };
 
 /* What mxg_exec_start has done last for a group. */
@@ -43,7 +44,6 @@ static const double report_patience = 0.4; /* seconds beyond a deadline for proc
 /* By mxg_transport; NULL: not in this library. */
 static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
                                                         &mxg_transport_direct};
-static const char *const transport_names[] = {"host", "nccl", "copy", "direct"};
 enum { transport_count = sizeof transports / sizeof *transports };
 
 /* ---- create ---- */
@@ -60,9 +60,10 @@ static mxg_status take_transport(mxg_exec *exec, mxg_error *err) {
   for (unsigned i = 0; i < transport_count; i++)
     if (transports[i]) {
       if (*list) strcat(list, ", ");
-      strcat(list, transport_names[i]);
+      strcat(list, mxg_transport_name((mxg_transport)i));
     }
-  mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version", transport_names[which]);
+  mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s is not in this version",
+           mxg_transport_name((mxg_transport)which));
   mxg_error_help(err, "these are: %s", list);
   return MXG_ERR_UNSUPPORTED;
 }
@@ -165,6 +166,8 @@ static mxg_status build_together(mxg_exec *exec, const mxg_error *own, mxg_error
   mxg_error opened = {0};
   mxg_transport pick = exec->transport;
   set_deadline(exec);
+  double patient = mxg_now() + default_timeout_ms * 1e-3; /* no run yet: processes start at a pace of their own */
+  if (exec->view.deadline < patient) exec->view.deadline = patient;
   if (own->status == MXG_OK && pick == MXG_AUTO) pick = mxg_choose(&exec->view, exec->why);
   MXG_TRY(mxg_agreement_make(&exec->agreement, &exec->view, &exec->transport, pick, exec->why, sizeof exec->why, own,
                              exec->view.deadline, err));
@@ -276,6 +279,54 @@ mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const cha
   exec->checked = false;
   exec->changed = true;
   return MXG_OK;
+}
+
+/* "[32, 4096]" */
+static const char *dims_text(char *text, size_t room, const uint64_t *dims, unsigned ndim) {
+  size_t used = (size_t)snprintf(text, room, "[");
+  for (unsigned i = 0; i < ndim && used + 24 < room; i++)
+    used += (size_t)snprintf(text + used, room - used, "%s%llu", i ? ", " : "", (unsigned long long)dims[i]);
+  snprintf(text + used, room - used, "]");
+  return text;
+}
+
+/* The type and shape of one argument; `what`: "data". */
+static mxg_status check_type(const char *what, const char *side, const char *name, uint32_t rank,
+                             const mxg_typed_memory *given, const char *dtype, const uint64_t *dims, unsigned ndim,
+                             mxg_error *err) {
+  char got[96], want[96];
+  bool byte = !strcmp(dtype, "U8") || !strncmp(dtype, "F8_", 3);
+  bool scale = !strcmp(dtype, "U8") || !strcmp(dtype, "F8_E8M0"); /* two names of one thing */
+  if (given->dtype && strcmp(given->dtype, dtype) != 0 && !(byte && !strcmp(given->dtype, "U8")) &&
+      !(scale && !strcmp(given->dtype, "F8_E8M0")))
+    return mxg_fail(err, MXG_ERR_USAGE, 672, "%s of %s \"%s\", rank %u: dtype %.32s given, the plan has %s", what, side,
+                    name, rank, given->dtype, dtype);
+  if (!given->dims || (given->ndim == ndim && memcmp(given->dims, dims, ndim * sizeof *dims) == 0)) return MXG_OK;
+  return mxg_fail(err, MXG_ERR_USAGE, 672, "%s of %s \"%s\", rank %u: shape %s given, the plan has %s", what, side,
+                  name, rank, dims_text(got, sizeof got, given->dims, given->ndim),
+                  dims_text(want, sizeof want, dims, ndim));
+}
+
+mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
+                               const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err) {
+  static const mxg_typed_memory none;
+  if (!exec || !name || !data)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind_typed: exec, name or data is NULL");
+  const mxg_plan *plan = exec->view.plan;
+  uint32_t array = rank < plan->rank_count ? find_array(exec, rank, side, name) : MXG_NONE;
+  if (!scale) scale = &none;
+  if (array != MXG_NONE) { /* otherwise bind says what is wrong */
+    const mxg_array *a = &plan->arrays[array];
+    uint64_t dims[3] = {0};
+    unsigned ndim = mxg_array_shape(a, dims);
+    MXG_TRY(check_type("data", mxg_side_name(side), name, rank, data, mxg_array_dtype(plan, a), dims, ndim, err));
+    if (mxg_array_scale_bytes(plan, a)) {
+      ndim = mxg_array_scale_dims(plan, a, dims);
+      MXG_TRY(check_type("scales", mxg_side_name(side), name, rank, scale, mxg_array_scale_dtype(plan, a), dims, ndim,
+                         err));
+    }
+  }
+  return mxg_exec_bind(exec, rank, side, name, data->memory, data->bytes, scale->memory, scale->bytes, err);
 }
 
 /* ---- run ---- */
@@ -405,17 +456,9 @@ static mxg_status make_ready(mxg_exec *exec, mxg_error *err) {
   return MXG_OK;
 }
 
-/* With a job all processes come here, and go on together or not at all. */
-static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
-  mxg_error own = {0};
+static mxg_status start_together(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
   bool changed = exec->changed;
-  set_deadline(exec);
-  (void)make_ready(exec, &own);
-  if (!exec->agreement) {
-    if (err && own.status != MXG_OK) *err = own;
-    return own.status;
-  }
-  MXG_TRY(mxg_agreement_start(exec->agreement, &changed, &own, exec->view.deadline, err));
+  MXG_TRY(mxg_agreement_start(exec->agreement, &changed, own, exec->view.deadline, err));
   if (!changed) return MXG_OK;
   exec->changed = true; /* also when it fails below */
   MXG_TRY(mxg_agreement_bound(exec->agreement, &exec->view, exec->bound, exec->view.deadline, err));
@@ -424,8 +467,23 @@ static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
   return MXG_OK;
 }
 
+/* With a job all processes come here, and go on together or not at all. */
+static mxg_status start_run(mxg_exec *exec, mxg_error *err) {
+  mxg_error own = {0};
+  set_deadline(exec);
+  (void)make_ready(exec, &own);
+  if (!exec->agreement) {
+    if (err && own.status != MXG_OK) *err = own;
+    return own.status;
+  }
+  mxg_status status = start_together(exec, &own, err);
+  if (status == MXG_ERR_TIMEOUT && exec->ran && exec->table->tell) exec->table->tell(exec->state); /* of the last run */
+  return status;
+}
+
 /* A run is good when it was good on all processes: then no one reads the sources any more. */
 static mxg_status end_run(mxg_exec *exec, const mxg_error *own, mxg_error *err) {
+  exec->ran = true;
   if (exec->agreement) {
     mxg_error theirs = {0};
     double deadline = exec->view.deadline + report_patience;
@@ -551,6 +609,11 @@ mxg_status mxg_exec_trace(mxg_exec *exec, const char *path, mxg_error *err) {
   MXG_TRY(start_run(exec, err));
   (void)exec->table->trace(exec->state, path, &own);
   return end_run(exec, &own, err);
+}
+
+const char *mxg_transport_name(mxg_transport transport) {
+  static const char *const names[] = {"host", "nccl", "copy", "direct", "auto"};
+  return (unsigned)transport < sizeof names / sizeof *names ? names[transport] : "unknown";
 }
 
 mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why) {

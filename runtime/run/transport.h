@@ -35,9 +35,8 @@ typedef struct mxg_transport_table {
   mxg_status (*open)(void **state, const mxg_exec_view *view, mxg_error *err);
   /* One array was bound: registers memory, for example. NULL: nothing to do. */
   mxg_status (*bind)(void *state, uint32_t array, mxg_error *err);
-  /* Collective, when a binding of any process is new: agreement->wanted sources become readable here. NULL without one:
-   *the
-   ** transport does not work between processes. */
+  /* Collective, when a binding of any process is new: agreement->wanted sources become readable here. NULL without
+  ** one: the transport does not work between processes. */
   mxg_status (*share)(void *state, mxg_error *err);
   /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
   mxg_status (*run)(void *state, mxg_error *err);

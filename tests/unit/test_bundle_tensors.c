@@ -55,6 +55,61 @@ static void each_is_an_array_of_the_plan(void **state) {
   }
 }
 
+/* Binding with types and shapes: what mxg_bundle_tensor says passes, anything else is an error that names tensor and
+** argument. */
+static void types_and_shapes_are_checked(void **state) {
+  (void)state;
+  fixture *f = plan_samples[0].make();
+  mxg_bundle *bundle = make(f);
+  mxg_tensor_info info = {.size = sizeof info};
+  mxg_exec *exec = NULL;
+  mxg_error err = {0};
+  assert_int_equal(mxg_bundle_tensor(&info, bundle, 0, &err), MXG_OK);
+  assert_string_equal(info.dtype, "F8_E4M3");
+  assert_true(!strcmp(info.scale_dtype, "U8") || !strcmp(info.scale_dtype, "F8_E8M0"));
+  assert_int_equal(mxg_exec_create(&exec, bundle, NULL, &err), MXG_OK);
+  void *memory = calloc(1, (size_t)(info.data_bytes + info.scale_bytes));
+  const mxg_typed_memory data = {memory, info.data_bytes, info.dtype, info.shape, info.ndim};
+  const mxg_typed_memory scale = {(unsigned char *)memory + info.data_bytes, info.scale_bytes, info.scale_dtype,
+                                  info.scale_shape, info.scale_ndim};
+  const uint64_t turned[2] = {info.shape[1], info.shape[0]};
+  static const char *const wrong[] = {"BF16", "F8_E5M2", "F8_E8M0", "F32", ""};
+  char word[160];
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    mxg_typed_memory bad = data;
+    bad.dtype = wrong[i];
+    assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_ERR_USAGE);
+    assert_int_equal(err.code, 672);
+    snprintf(word, sizeof word, "data of source \"%s\", rank %u: dtype %s given, the plan has F8_E4M3", info.name,
+             info.rank, wrong[i]);
+    assert_string_equal(err.text, word);
+  }
+  mxg_typed_memory bad = data;
+  bad.dims = turned;
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_ERR_USAGE);
+  snprintf(word, sizeof word, "shape [%llu, %llu] given, the plan has [%llu, %llu]", (unsigned long long)turned[0],
+           (unsigned long long)turned[1], (unsigned long long)turned[1], (unsigned long long)turned[0]);
+  assert_non_null(strstr(err.text, word));
+  bad = scale;
+  bad.ndim = 1;
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, &bad, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "scales of source"));
+  bad = scale;
+  bad.dtype = "F32";
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, &bad, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "dtype F32 given"));
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, NULL, &err), MXG_ERR_USAGE);
+  assert_int_equal(err.code, 604);
+  bad = data; /* unknown is not wrong, and bytes are bytes */
+  bad.dims = NULL;
+  bad.dtype = "U8";
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_OK);
+  mxg_exec_free(exec);
+  free(memory);
+  mxg_bundle_free(bundle);
+  free(f);
+}
+
 static void wrong_calls_are_refused(void **state) {
   (void)state;
   fixture *f = sample_whole();
@@ -80,6 +135,7 @@ static void wrong_calls_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_is_an_array_of_the_plan),
+      cmocka_unit_test(types_and_shapes_are_checked),
       cmocka_unit_test(wrong_calls_are_refused),
   };
   return cmocka_run_group_tests_name("bundle_tensors", tests, NULL, NULL) != 0;

@@ -1,6 +1,5 @@
-/* The processes of a job: real ones, on the loopback. They gather, are killed, stopped, late, never there, or not of
- *the
- ** job; whatever happens, everybody knows within a second of the deadline, and by name. */
+/* The processes of a job: real ones, on the loopback. They gather, are killed, stopped, late, never there, or not
+** of the job; whatever happens, everybody knows within a second of the deadline, and by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
