@@ -484,6 +484,8 @@ static mxg_status run_line(bench *b, const mxg_work *w, const extents *shape, mx
   line->bytes = all_bytes(&t);
   line->target = !shape->rows ? w->experts : shape->rows == band_rows * 4 ? w->small : w->large;
   snprintf(line->work, sizeof line->work, "%s", w->name);
+  snprintf(line->beside, sizeof line->beside, "%s", w->beside ? w->beside : "");
+  line->beside_most = w->beside_most;
   snprintf(line->shape, sizeof line->shape, "%s", shape->name);
   snprintf(line->kernel, sizeof line->kernel, "%s", t.kernel.name);
   mxg_status status = compile(b, &t, &arena);

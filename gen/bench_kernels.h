@@ -23,7 +23,9 @@ typedef struct mxg_bench_line {
   uint64_t bytes, elements;
   uint64_t checked, wrong; /* bytes of the outputs: compared, and not what the host makes of the same input */
   double graph_us, low_us, high_us, call_us, copy_us;
-  double target; /* the share of the copy's speed that is asked for; 0: none */
+  char beside[48];    /* the work that differs in one choice alone; "" where there is none */
+  double beside_most; /* how many times its time is asked for at most; 0: not asked */
+  double target;      /* the share of the copy's speed that is asked for; 0: none */
   int registers, shared_bytes, local_bytes, blocks_per_processor;
 } mxg_bench_line;
 

@@ -10,6 +10,8 @@ typedef struct mxg_work {
   const mxg_encoding *src, *dst;
   double small, large, experts; /* shares of the copy's speed asked for; experts 0: not run over them */
   bool open;                    /* columns are read at run time */
+  const char *beside;           /* the work that differs in one choice alone; NULL: none */
+  double beside_most;           /* how many times its time is asked for at most; 0: not asked */
 } mxg_work;
 
 extern const mxg_work mxg_works[];

@@ -45,8 +45,34 @@ static void add_line(mxg_grid *grid, const mxg_bench_line *line) {
   mxg_grid_count(grid, line->wrong);
 }
 
+static const mxg_column beside_columns[] = {{"work", "work", false},   {"beside", "beside", false},
+                                            {"shape", "shape", false}, {"times its time", "times", true},
+                                            {"asked", "asked", true},  {NULL, NULL, false}};
+
+/* Works beside those that differ from them in one choice alone: what swizzled scales cost, what known columns buy. */
+static void fill_beside(mxg_grid *grid, const mxg_bench_result *result) {
+  mxg_grid_begin(grid, beside_columns);
+  for (uint32_t i = 0; i < result->count; i++) {
+    const mxg_bench_line *line = &result->lines[i];
+    for (uint32_t k = 0; k < result->count; k++) {
+      const mxg_bench_line *other = &result->lines[k];
+      if (strcmp(other->work, line->beside) != 0 || strcmp(other->shape, line->shape) != 0) continue;
+      double times = line->graph_us / other->graph_us;
+      mxg_grid_puts(grid, line->work);
+      mxg_grid_puts(grid, other->work);
+      mxg_grid_puts(grid, line->shape);
+      mxg_grid_format(grid, "%.3f", times);
+      if (line->beside_most > 0)
+        mxg_grid_format(grid, "%.2f%s", line->beside_most, times > line->beside_most ? " missed" : "");
+      else
+        mxg_grid_puts(grid, "-");
+    }
+  }
+}
+
 static void print(const mxg_bench_result *result, bool json, mxg_text *text) {
-  mxg_grid grid;
+  mxg_grid grid, beside;
+  fill_beside(&beside, result);
   mxg_grid_begin(&grid, columns);
   for (uint32_t i = 0; i < result->count; i++) add_line(&grid, &result->lines[i]);
   if (json) {
@@ -56,17 +82,22 @@ static void print(const mxg_bench_result *result, bool json, mxg_text *text) {
                     result->driver, result->nvrtc, result->arch, result->launch_us);
     mxg_text_puts(text, ",\n  \"lines\": ");
     mxg_grid_json(&grid, text);
+    mxg_text_puts(text, ",\n  \"beside\": ");
+    mxg_grid_json(&beside, text);
     mxg_text_puts(text, "\n}\n");
   } else {
     mxg_text_format(text, "%s, driver for CUDA %s, NVRTC %s, %s; one launch costs the host %.2f us\n\n", result->device,
                     result->driver, result->nvrtc, result->arch, result->launch_us);
     mxg_grid_print(&grid, text, "");
+    mxg_text_puts(text, "\n");
+    mxg_grid_print(&beside, text, "");
     mxg_text_puts(text,
                   "\ngraph: one launch among those of a CUDA graph; calls: one after another; medians. copy: a "
                   "device-to-device copy\nof as many bytes. Inputs rotate past the L2; every output is compared with "
                   "the host's, byte for byte.\n");
   }
   mxg_grid_free(&grid);
+  mxg_grid_free(&beside);
 }
 
 static void tell(void *user, const char *what, unsigned done, unsigned all) {

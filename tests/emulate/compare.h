@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,9 @@ typedef struct shape {
 } shape;
 
 enum { GUARD = 64, SOURCES = 2 };
+
+/* Whether the environment's MXGEN_TEST_QUICK asks for one run of each kernel only, for tools that slow all down. */
+static inline bool is_quick(void) { return getenv("MXGEN_TEST_QUICK") != NULL; }
 
 /* ---- random sources ---------------------------------------------------------------------------------------------- */
 
@@ -115,7 +119,7 @@ static void randomise(matrix *m, const mxg_encoding *encoding, uint32_t seed) {
 
 /* The work table: segments of rows, in reverse order at the source; columns from one source or two. */
 static inline uint32_t make_entries(mx_entry *entries, uint64_t *tiles, const shape *s, const mxg_kernel *kernel,
-                             const matrix *src, const matrix *dst) {
+                                    const matrix *src, const matrix *dst) {
   uint32_t count = 0;
   *tiles = 0;
   for (unsigned half = 0; half < (s->cut ? 2u : 1u); half++) {

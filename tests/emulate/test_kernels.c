@@ -250,7 +250,7 @@ static int free_compiled(void **state) {
 static void every_kernel_equals_the_host(void **state) {
   (void)state;
   for (size_t i = 0; i < SHAPES; i++) {
-    for (uint32_t seed = 0; seed < SEEDS; seed++) {
+    for (uint32_t seed = 0; seed < (is_quick() ? 1 : SEEDS); seed++) {
       random_state = i * 1000 + seed;
       run(&shapes[i], &kernels[i], seed);
     }
@@ -258,6 +258,7 @@ static void every_kernel_equals_the_host(void **state) {
 }
 
 static void run_sweeps(size_t first, size_t count) {
+  if (is_quick()) skip();
   for (size_t i = first; i < first + count; i++) {
     const sweep *w = sweep_of(i);
     const shape *s = &w->shape;

@@ -89,7 +89,7 @@ static void every_kernel_of_every_recipe_equals_the_host(void **state) {
                .rows = block + block / 2 + 1,
                .cols = kernel_cols[k],
                .segment = block};
-    for (uint32_t seed = 0; seed < seeds; seed++) {
+    for (uint32_t seed = 0; seed < (is_quick() ? 1 : seeds); seed++) {
       random_state = k * 100 + seed;
       run(&s, kernel, seed);
     }
