@@ -1,8 +1,7 @@
 /* bench_code.c -- see bench_code.h.
 **
-** A kernel has a path for whole tiles and one with guards. Made for a tile that is a little smaller than a round of its
-** threads, only the path with guards is left; its instructions, which a thread runs once, over the elements of a thread
-** are a bound for both. */
+** A kernel has a path for whole tiles and one with guards. It is compiled a second time with the former alone, which a
+** thread runs once: its instructions over the elements of a thread are what an element costs, prologue included. */
 #include "bench_code.h"
 
 #include "bench_works.h"
@@ -49,18 +48,31 @@ static uint32_t unit_elements(const mxg_kernel *kernel) {
   return kernel->vec;
 }
 
-/* Leaves out whole tiles: one unit fewer, or one strip of columns. */
-static void shorten(mxg_kernel *kernel) {
-  uint32_t src_bytes = mxg_elem_bytes(kernel->src.elem), strip = 8 / src_bytes;
-  if (strip > kernel->vec) strip = kernel->vec;
-  uint32_t less = kernel->family == MXG_QUANTIZE_COLUMNWISE ? strip : 1;
-  if (kernel->tile_units > less) kernel->tile_units -= less;
+/* The same sources with whole tiles alone. */
+static mxg_status keep_whole_tiles(const mxg_source **out, const mxg_source *sources, uint32_t count, mxg_arena *arena,
+                                   mxg_error *err) {
+  static const char only[] = "#define MX_ONLY_WHOLE_TILES\n";
+  mxg_source *made = mxg_arena_alloc(arena, count + 1, sizeof *made);
+  if (!made) return mxg_fail_nomem(err);
+  for (uint32_t i = 0; i < count; i++) {
+    size_t bytes = strlen(sources[i].params) + 1;
+    char *params = mxg_arena_alloc(arena, sizeof only + bytes, 1);
+    if (!params) return mxg_fail_nomem(err);
+    memcpy(params, only, sizeof only - 1);
+    memcpy(params + sizeof only - 1, sources[i].params, bytes);
+    made[i] = sources[i];
+    made[i].params = params;
+  }
+  *out = made;
+  return MXG_OK;
 }
 
-static mxg_status compile_all(const mxg_cubin **cubins, const mxg_kernel **names, const mxg_kernel *kernels,
-                              uint32_t count, const char *arch, mxg_arena *arena, mxg_error *err) {
+/* `counted`: of the path for whole tiles. */
+static mxg_status compile_all(const mxg_cubin **cubins, const mxg_cubin **counted, const mxg_kernel **names,
+                              const mxg_kernel *kernels, uint32_t count, const char *arch, mxg_arena *arena,
+                              mxg_error *err) {
   mxg_kernel *named = mxg_arena_alloc(arena, count + 1, sizeof *named);
-  const mxg_source *sources = NULL;
+  const mxg_source *sources = NULL, *whole = NULL;
   if (!named) return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < count; i++) {
     named[i] = kernels[i];
@@ -69,7 +81,9 @@ static mxg_status compile_all(const mxg_cubin **cubins, const mxg_kernel **names
   *names = named;
   const mxg_plan plan = {.strings = "", .string_bytes = 1, .kernels = named, .kernel_count = count};
   MXG_TRY(mxg_emit(&sources, &plan, arena, err));
-  return mxg_compile(cubins, sources, count, arch, 0, arena, err);
+  MXG_TRY(keep_whole_tiles(&whole, sources, count, arena, err));
+  MXG_TRY(mxg_compile(cubins, sources, count, arch, 0, arena, err));
+  return mxg_compile(counted, whole, count, arch, 0, arena, err);
 }
 
 mxg_status mxg_bench_code(const mxg_code_line **lines, uint32_t *count, const char *const *archs, const char *only,
@@ -78,24 +92,20 @@ mxg_status mxg_bench_code(const mxg_code_line **lines, uint32_t *count, const ch
   double *elements = mxg_arena_alloc(arena, mxg_work_count, sizeof *elements);
   const mxg_work **works = mxg_arena_alloc(arena, mxg_work_count, sizeof(const mxg_work *));
   mxg_kernel *kernels = mxg_arena_alloc(arena, mxg_work_count, sizeof *kernels);
-  mxg_kernel *shorter = mxg_arena_alloc(arena, mxg_work_count, sizeof *shorter);
   while (archs[arch_count]) arch_count++;
   mxg_code_line *all = mxg_arena_alloc(arena, (size_t)arch_count * mxg_work_count + 1, sizeof *all);
-  if (!elements || !works || !kernels || !shorter || !all) return mxg_fail_nomem(err);
+  if (!elements || !works || !kernels || !all) return mxg_fail_nomem(err);
   for (unsigned w = 0; w < mxg_work_count; w++) {
     if (only && !strstr(mxg_works[w].name, only)) continue;
     mxg_kernel *kernel = &kernels[chosen];
     mxg_work_kernel(kernel, &mxg_works[w], bench_cols);
     elements[chosen] = (double)kernel->tile_units * unit_elements(kernel) / kernel->threads;
-    shorter[chosen] = *kernel;
-    shorten(&shorter[chosen]);
     works[chosen++] = &mxg_works[w];
   }
   for (uint32_t a = 0; a < arch_count; a++) {
     const mxg_cubin *cubins = NULL, *counted = NULL;
-    const mxg_kernel *names = NULL, *unused = NULL;
-    MXG_TRY(compile_all(&cubins, &names, kernels, chosen, archs[a], arena, err));
-    MXG_TRY(compile_all(&counted, &unused, shorter, chosen, archs[a], arena, err));
+    const mxg_kernel *names = NULL;
+    MXG_TRY(compile_all(&cubins, &counted, &names, kernels, chosen, archs[a], arena, err));
     for (uint32_t i = 0; i < chosen; i++) {
       double written = mxg_elem_bytes(kernels[i].dst.elem) + scale_bytes(&kernels[i].dst);
       double bytes = mxg_elem_bytes(kernels[i].src.elem) + scale_bytes(&kernels[i].src) +

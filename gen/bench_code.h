@@ -12,7 +12,7 @@ typedef struct mxg_code_line {
   const void *cubin;  /* cubin_bytes, of the arena */
   size_t cubin_bytes;
   uint32_t registers, shared_bytes, local_bytes;
-  double instructions; /* an element, at most: of the path with all guards, prologue included */
+  double instructions; /* an element, of the path for whole tiles, prologue included */
   double budget;       /* lane instructions an element that the chip can issue while memory is busy; 0: unknown */
 } mxg_code_line;
 

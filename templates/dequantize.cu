@@ -55,7 +55,7 @@ MX_FN mx_stacks mx_stacks_of(const mx_entry &e, mx_u64 tile, mx_u32 wide) {
   const mx_u64 first = (tile - e.first_tile) * MX_TILE_STACKS;
   mx_stacks s;
   s.wide = wide;
-  s.row = first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide;
+  s.row = !MX_ONLY_WHOLE && first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide;
   s.at = (mx_u32)(first - (mx_u64)s.row * wide);
   s.whole = MX_TILE_UNITS % (MX_DOWN * MX_THREADS) == 0 && wide >> 31 == 0 && e.src_row % MX_DOWN == 0 &&
             first + MX_TILE_STACKS <= (mx_u64)(e.rows / MX_DOWN) * wide;
@@ -99,14 +99,14 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
   const mx_u32 cols = mx_cols(e);
   if constexpr (MX_DOWN > 1) {
     const mx_stacks stacks = mx_stacks_of(e, blockIdx.x, mx_ceil_div(cols, MX_VEC));
-    if (stacks.whole)
+    if (MX_ONLY_WHOLE || stacks.whole)
       mx_whole_stacks(e, stacks, cols);
     else
       mx_loose_units(e, blockIdx.x, cols, stacks.wide);
     return;
   }
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
-  if (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS)
+  if (MX_ONLY_WHOLE || (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
     mx_tile_units<true>(e, tile, cols);
   else
     mx_tile_units<false>(e, tile, cols);

@@ -92,13 +92,13 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   if constexpr (MX_SHARES) {
-    if (mx_by_shares<MX_TILE_UNITS / 2>(e, blockIdx.x, cols, cols / 32)) {
+    if (MX_ONLY_WHOLE || mx_by_shares<MX_TILE_UNITS / 2>(e, blockIdx.x, cols, cols / 32)) {
       mx_tile_shares(e, cols);
       return;
     }
   }
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
-  if (!MX_SHARES && tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS)
+  if (MX_ONLY_WHOLE || (!MX_SHARES && tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
     mx_tile_units<true>(e, tile, cols);
   else
     mx_tile_units<false>(e, tile, cols);

@@ -7,6 +7,14 @@
 #include "mx_load.cuh"
 #include "mx_params.h"
 
+/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that what is
+** left of a kernel is what a thread of a large matrix runs. */
+#ifdef MX_ONLY_WHOLE_TILES
+constexpr bool MX_ONLY_WHOLE = true;
+#else
+constexpr bool MX_ONLY_WHOLE = false;
+#endif
+
 static_assert(MX_THREADS % 32 == 0 && MX_THREADS >= 32 && MX_THREADS <= 1024, "a thread block is whole warps");
 static_assert(MX_TILE_UNITS > 0 && MX_TILE_UNITS <= 1u << 24, "units of a tile are counted in 32 bits with room");
 static_assert(mx_is_power(MX_VEC) && MX_VEC <= 32, "an access is a power of two of elements, at most 32");
@@ -82,7 +90,7 @@ MX_FN mx_tile mx_tile_of(const mx_entry &e, mx_u64 tile, mx_u64 rows, mx_u32 wid
   mx_tile t;
   t.wide = wide;
   t.units = left < MX_TILE_UNITS ? (mx_u32)left : MX_TILE_UNITS;
-  t.row = first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide; /* a narrow division is far cheaper */
+  t.row = !MX_ONLY_WHOLE && first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide; /* a narrow division is far cheaper */
   t.at = (mx_u32)(first - (mx_u64)t.row * wide);
   return t;
 }
@@ -94,7 +102,7 @@ struct mx_spot {
 /* Row and place in it of a unit of the tile. */
 MX_FN mx_spot mx_spot_of(const mx_tile &t, mx_u32 unit) {
   mx_spot s;
-  if (t.wide >> 31) { /* the sum may pass 32 bits; then it is at most one row on, or two */
+  if (!MX_ONLY_WHOLE && t.wide >> 31) { /* the sum may pass 32 bits; then it is at most one row on, or two */
     const mx_u64 sum = (mx_u64)t.at + unit;
     s.row = t.row + (mx_u32)(sum / t.wide);
     s.at = (mx_u32)(sum % t.wide);

@@ -81,7 +81,7 @@ template <mx_u32 ROWS, mx_u32 BLOCKS> MX_FN mx_spot mx_share_of(const mx_entry &
   constexpr mx_u32 warps = MX_THREADS / 32, units = ROWS * 4 * 4, lines = 32 / ROWS;
   const mx_u64 share = (tile - e.first_tile) * (BLOCKS / units) + round * warps + threadIdx.x / 32;
   const mx_u32 across = wide / 4;
-  const mx_u32 line = share >> 32 ? (mx_u32)(share / across) : (mx_u32)share / across;
+  const mx_u32 line = !MX_ONLY_WHOLE && share >> 32 ? (mx_u32)(share / across) : (mx_u32)share / across;
   return {line / lines * 128 + line % lines * ROWS, (mx_u32)(share - (mx_u64)line * across) * 4};
 }
 

@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
                         MX_ROWS * MX_PARTS == MX_BLOCK;
   if (MX_TILE_UNITS % MX_STRIP != 0 || cols % MX_STRIP != 0)
     mx_tile_columns<false, 1>(e, tile);
-  else if (even && tile.units == MX_TILE_UNITS && mx_tile_rows(tile) <= e.rows / MX_BLOCK)
+  else if (even && (MX_ONLY_WHOLE || (tile.units == MX_TILE_UNITS && mx_tile_rows(tile) <= e.rows / MX_BLOCK)))
     mx_tile_columns<true, MX_STRIP>(e, tile);
   else
     mx_tile_columns<false, MX_STRIP>(e, tile);

@@ -107,12 +107,12 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
   constexpr bool whole = mx_rounds<MX_TEAMS, MX_BATCH>() * (MX_THREADS / MX_LANES) * MX_BATCH == MX_TILE_UNITS;
   if constexpr (MX_SHARES) {
-    if (mx_by_shares<MX_TILE_UNITS>(e, blockIdx.x, cols, tile.wide)) {
+    if (MX_ONLY_WHOLE || mx_by_shares<MX_TILE_UNITS>(e, blockIdx.x, cols, tile.wide)) {
       mx_tile_blocks<true, true>(e, tile, cols);
       return;
     }
   }
-  if (whole && !MX_SHARES && tile.units == MX_TILE_UNITS)
+  if (MX_ONLY_WHOLE || (whole && !MX_SHARES && tile.units == MX_TILE_UNITS))
     mx_tile_blocks<true, false>(e, tile, cols);
   else
     mx_tile_blocks<false, false>(e, tile, cols);

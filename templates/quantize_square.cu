@@ -117,8 +117,8 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
   if constexpr (MX_SMALL) {
     constexpr bool even = MX_TILE_UNITS % mx_max(1, MX_THREADS / MX_LANES) == 0;
     if (cols % MX_STRIP == 0) {
-      if (even && cols % MX_DST_BLOCK_COLS == 0 && tile.units == MX_TILE_UNITS &&
-          mx_tile_rows(tile) <= e.rows / MX_DST_BLOCK_ROWS)
+      if (even && cols % MX_DST_BLOCK_COLS == 0 &&
+          (MX_ONLY_WHOLE || (tile.units == MX_TILE_UNITS && mx_tile_rows(tile) <= e.rows / MX_DST_BLOCK_ROWS)))
         mx_tile_by_strips<true>(e, tile, cols);
       else
         mx_tile_by_strips<false>(e, tile, cols);
