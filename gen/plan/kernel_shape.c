@@ -1,4 +1,4 @@
-/* kernel_shape.c -- see kernel_shape.h. The figures behind the choices are in tests/bench/H200.md. */
+/* kernel_shape.c -- see kernel_shape.h. The figures behind the choices are in tests/bench/kernels.md. */
 #include "kernel_shape.h"
 
 enum { threads_of_block = 256 };
