@@ -2,7 +2,8 @@
 **
 ** A unit is MX_VEC elements of one row. A thread first issues the loads of several units, then converts and stores.
 ** Where columns have scales of their own, MX_DOWN units of neighbouring rows make a stack, which is one thread's: it
-** reads and decodes their scales once. Units are then counted stack by stack, and last those of the rows that are left. */
+** reads and decodes their scales once. Units are then counted stack by stack, and last those of the rows that are left.
+ */
 #include "mx_side.cuh"
 #include "mx_units.cuh"
 
@@ -106,7 +107,8 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
     return;
   }
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
-  if (MX_ONLY_WHOLE || (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
+  if (MX_ONLY_WHOLE ||
+      (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
     mx_tile_units<true>(e, tile, cols);
   else
     mx_tile_units<false>(e, tile, cols);

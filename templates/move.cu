@@ -98,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
     }
   }
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
-  if (MX_ONLY_WHOLE || (!MX_SHARES && tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
+  if (MX_ONLY_WHOLE ||
+      (!MX_SHARES && tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS))
     mx_tile_units<true>(e, tile, cols);
   else
     mx_tile_units<false>(e, tile, cols);

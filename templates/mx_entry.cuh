@@ -7,7 +7,8 @@
 #include "mx_load.cuh"
 #include "mx_params.h"
 
-/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that what is
+/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that what
+*is
 ** left of a kernel is what a thread of a large matrix runs. */
 #ifdef MX_ONLY_WHOLE_TILES
 constexpr bool MX_ONLY_WHOLE = true;
@@ -90,7 +91,8 @@ MX_FN mx_tile mx_tile_of(const mx_entry &e, mx_u64 tile, mx_u64 rows, mx_u32 wid
   mx_tile t;
   t.wide = wide;
   t.units = left < MX_TILE_UNITS ? (mx_u32)left : MX_TILE_UNITS;
-  t.row = !MX_ONLY_WHOLE && first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide; /* a narrow division is far cheaper */
+  t.row = !MX_ONLY_WHOLE && first >> 32 ? (mx_u32)(first / wide)
+                                        : (mx_u32)first / wide; /* a narrow division is far cheaper */
   t.at = (mx_u32)(first - (mx_u64)t.row * wide);
   return t;
 }

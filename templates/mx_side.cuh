@@ -196,14 +196,46 @@ template <mx_u32 N> MX_FN mx_u32 mx_maximum(const mx_maxima<N> &maxima, mx_u32 k
   return maxima.word[k];
 }
 
-/* The same of one run: the largest of all its columns. */
+/* Elements of 8 bits under one scale byte are compared without it: a scale is positive, so the order stays. */
+template <mx_u32 N> __host__ __device__ constexpr bool mx_before_scaling() {
+  return N % 4 == 0 && MX_SRC_SIZE == 1 && MX_SRC_SCALE == MX_SCALE_E8M0 && mx_one_scale(N);
+}
+
+template <mx_u32 N> MX_FN mx_u32 mx_largest_before_scaling(const mx_elems<N> &elems) {
+#if MX_HAS_FP8_PAIRS
+  mx_u32 pair = 0;
+#pragma unroll
+  for (mx_u32 k = 0; k < N / 2; k++) {
+    const mx_u32 two = mx_get<2>(elems.pack, k);
+    pair = mx_larger_pair<MX_FP16>(MX_NAN, pair,
+                                   MX_SRC_ELEM == MX_E4M3 ? mx_cvt_f16x2_e4m3x2(two) : mx_cvt_f16x2_e5m2x2(two));
+  }
+  const mx_u32 first = pair & 0xffffu, second = pair >> 16;
+  return mx_decode(MX_FP16, first > second ? first : second);
+#else
+  constexpr mx_u32 last = MX_SRC_ELEM == MX_E4M3 ? 0x7eu : 0x7cu; /* before the NaNs */
+  mx_u32 largest = 0;
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) {
+    const mx_u32 a = mx_get<1>(elems.pack, k) & 0x7fu;
+    if (a > largest && (MX_NAN == MX_NAN_BLOCK || a <= last)) largest = a;
+  }
+  return mx_decode(MX_SRC_ELEM, largest);
+#endif
+}
+
+/* The same of one run: the largest of all its columns. What is not there was read as zero. */
 template <mx_u32 N> MX_FN mx_u32 mx_largest_of_run(const mx_source<N> &from, mx_u32 kept) {
-  if constexpr (mx_by_pairs<N>()) { /* what is not there was read as zero */
+  if constexpr (mx_by_pairs<N>()) {
     mx_u32 pair = 0;
 #pragma unroll
     for (mx_u32 k = 0; k < N / 2; k++) pair = mx_larger_pair<MX_SRC_ELEM>(MX_NAN, pair, from.elems.pack.word[k]);
     const mx_u32 first = pair & 0xffffu, second = pair >> 16;
     return mx_decode(MX_SRC_ELEM, first > second ? first : second);
+  }
+  if constexpr (mx_before_scaling<N>()) {
+    const mx_u32 scale = mx_scale_decode(MX_SRC_SCALE, from.scales.raw[0]);
+    return mx_magnitude(MX_NAN, mx_mul(mx_largest_before_scaling<N>(from.elems), scale));
   }
   return mx_largest(mx_values_of(from), kept);
 }

@@ -71,13 +71,16 @@ template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
 **
 ** 32 neighbouring bytes of a swizzled tile are the scales of 4 blocks of 32 columns in each of 8 rows: two neighbours,
 ** and those 32, 64 and 96 rows below. What writes less of them at a time costs the L2 a read of the rest. So a warp
-** takes the blocks of such a sector (or of half a one, where it takes 16) instead of blocks side by side. Units of whole
-** groups of 128 rows are then counted share by share, a share being what a warp takes; what is left below is counted row
+** takes the blocks of such a sector (or of half a one, where it takes 16) instead of blocks side by side. Units of
+*whole
+** groups of 128 rows are then counted share by share, a share being what a warp takes; what is left below is counted
+*row
 ** by row as ever, and begins at the same unit. */
 
 /* Where the share of this warp in a round begins, as row and block in it. ROWS: neighbouring rows of a share, 1 or 2.
 ** BLOCKS: of 32 columns in a tile. */
-template <mx_u32 ROWS, mx_u32 BLOCKS> MX_FN mx_spot mx_share_of(const mx_entry &e, mx_u64 tile, mx_u32 wide, mx_u32 round) {
+template <mx_u32 ROWS, mx_u32 BLOCKS>
+MX_FN mx_spot mx_share_of(const mx_entry &e, mx_u64 tile, mx_u32 wide, mx_u32 round) {
   constexpr mx_u32 warps = MX_THREADS / 32, units = ROWS * 4 * 4, lines = 32 / ROWS;
   const mx_u64 share = (tile - e.first_tile) * (BLOCKS / units) + round * warps + threadIdx.x / 32;
   const mx_u32 across = wide / 4;

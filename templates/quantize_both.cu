@@ -95,6 +95,99 @@ MX_FN void mx_put_column_scales(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u3
   }
 }
 
+/* ---- whole tiles -------------------------------------------------------------------------------------------------
+**
+** Squares of one row of squares, all there. A thread keeps its columns from one step to the next, so that addresses and
+** places are walked, not worked out each time. */
+
+constexpr mx_u32 MX_RUNS_ACROSS = MX_TILE_UNITS * MX_ACROSS;
+constexpr mx_u32 MX_ROWS_A_STEP = mx_max(1, MX_THREADS / MX_RUNS_ACROSS);
+constexpr bool MX_EVEN_TILE = MX_THREADS % MX_RUNS_ACROSS == 0 && MX_BLOCK % MX_ROWS_A_STEP == 0 &&
+                              MX_STRIPS == MX_TOGETHER && MX_PARTS * MX_TOGETHER == MX_THREADS &&
+                              MX_BLOCK * MX_TILE_UNITS % MX_THREADS == 0;
+
+MX_FN void mx_whole_rows(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u8 *held, mx_u8 *row_scales) {
+  constexpr mx_u32 steps = MX_BLOCK / MX_ROWS_A_STEP, batch = mx_min(steps, 8);
+  const mx_u32 x = threadIdx.x % MX_RUNS_ACROSS, down = threadIdx.x / MX_RUNS_ACROSS;
+  mx_u64 src = mx_src_address(e, row + down, col + x * MX_RUN), dst = mx_dst_address(e, row + down, col + x * MX_RUN);
+  const mx_u64 src_step = (mx_u64)(mx_u32)e.src_ld * MX_ROWS_A_STEP * MX_SRC_SIZE;
+  const mx_u64 dst_step = (mx_u64)(mx_u32)e.dst_ld * MX_ROWS_A_STEP * MX_DST_SIZE;
+  mx_u8 *hold = held + down * MX_PITCH + x * MX_RUN * MX_SRC_SIZE;
+  mx_u8 *scale = row_scales + down * MX_TILE_UNITS + x / MX_ACROSS;
+#pragma unroll
+  for (mx_u32 first = 0; first < steps; first += batch) {
+    mx_source<MX_RUN> from[batch];
+#pragma unroll
+    for (mx_u32 b = 0; b < batch; b++, src += src_step) from[b].elems = mx_read_elems_at<MX_RUN>(src, MX_RUN);
+#pragma unroll
+    for (mx_u32 b = 0; b < batch; b++, dst += dst_step) {
+      const mx_u32 largest = mx_largest_of_run(from[b], MX_RUN), at = first + b;
+      const mx_chosen chosen = mx_choose(mx_largest_of_lanes<MX_ACROSS>(largest));
+      mx_hold(hold + at * MX_ROWS_A_STEP * MX_PITCH, from[b].elems.pack);
+      if (x % MX_ACROSS == 0) scale[at * MX_ROWS_A_STEP * MX_TILE_UNITS] = (mx_u8)chosen.scale;
+      mx_write_at<MX_RUN>(dst, mx_scaled(mx_values_of(from[b]), chosen.reciprocal), MX_RUN);
+    }
+  }
+}
+
+/* The columns of one strip, from row `own` of the tile on. */
+MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const mx_u8 *held,
+                            mx_u32 (*found)[MX_PARTS][MX_TOGETHER]) {
+  const mx_u32 part = threadIdx.x / MX_TOGETHER, seat = threadIdx.x % MX_TOGETHER, own = part * MX_ROWS;
+  const mx_u8 *from = held + own * MX_PITCH + seat * MX_STRIP * MX_SRC_SIZE;
+  mx_elems<MX_STRIP> elems[MX_ROWS];
+  mx_scales<MX_STRIP> none = {};
+  mx_maxima<MX_STRIP> maxima;
+  mx_begin_maxima(maxima);
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_ROWS; r++) {
+    elems[r].pack = mx_held<MX_STRIP * MX_SRC_SIZE>(from + r * MX_PITCH);
+    if constexpr (mx_by_pairs<MX_STRIP>())
+      mx_add_pairs<MX_STRIP>(maxima, elems[r]);
+    else
+      mx_add_values<MX_STRIP>(maxima, mx_values_of<MX_STRIP>(elems[r], none));
+  }
+  mx_u32 largest[MX_STRIP], scales[MX_STRIP], reciprocal[MX_STRIP];
+#pragma unroll
+  for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_maximum(maxima, k);
+  if constexpr (MX_PARTS > 1) {
+#pragma unroll
+    for (mx_u32 k = 0; k < MX_STRIP; k++) found[k][part][seat] = largest[k];
+    __syncthreads();
+#pragma unroll
+    for (mx_u32 k = 0; k < MX_STRIP; k++) {
+#pragma unroll
+      for (mx_u32 p = 0; p < MX_PARTS; p++) largest[k] = mx_max(largest[k], found[k][p][seat]);
+    }
+  }
+#pragma unroll
+  for (mx_u32 k = 0; k < MX_STRIP; k++) {
+    const mx_chosen chosen = mx_choose(largest[k]);
+    scales[k] = chosen.scale, reciprocal[k] = chosen.reciprocal;
+  }
+  col += seat * MX_STRIP;
+  if (part == 0) mx_put_column_scales<MX_STRIP>(down, row, col, MX_STRIP, scales);
+  mx_u64 dst = mx_dst_address(down, row + own, col);
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_ROWS; r++, dst += (mx_u64)(mx_u32)down.dst_ld * MX_DST_SIZE) {
+    mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
+#pragma unroll
+    for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
+    mx_write_at<MX_STRIP>(dst, values, MX_STRIP);
+  }
+}
+
+MX_FN void mx_whole_tile(const mx_entry &e, const mx_entry &down, const mx_tile &tile, mx_u8 *held, mx_u8 *row_scales,
+                         mx_u32 (*found)[MX_PARTS][MX_TOGETHER]) {
+  const mx_u32 row = tile.row * MX_BLOCK, col = tile.at * MX_BLOCK;
+  mx_whole_rows(e, row, col, held, row_scales);
+  __syncthreads();
+#pragma unroll
+  for (mx_u32 k = threadIdx.x; k < MX_BLOCK * MX_TILE_UNITS; k += MX_THREADS)
+    mx_put_scale(e, row + k / MX_TILE_UNITS, col + k % MX_TILE_UNITS * MX_BLOCK, row_scales[k]);
+  mx_whole_columns(down, row, col, held, found);
+}
+
 extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
   alignas(16) __shared__ mx_u8 held[MX_BLOCK][MX_PITCH];
   __shared__ mx_u8 row_scales[MX_BLOCK][MX_TILE_UNITS];
@@ -104,6 +197,14 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entr
   const mx_entry e = mx_read_entry(entries + pair - 1), down = mx_read_entry(entries + pair);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), mx_ceil_div(cols, MX_BLOCK));
+  if constexpr (MX_EVEN_TILE) {
+    const bool whole = tile.units == MX_TILE_UNITS && tile.at + MX_TILE_UNITS <= tile.wide &&
+                       tile.row < e.rows / MX_BLOCK && (tile.at + MX_TILE_UNITS) * MX_BLOCK <= cols;
+    if (MX_ONLY_WHOLE || whole) {
+      mx_whole_tile(e, down, tile, &held[0][0], &row_scales[0][0], found);
+      return;
+    }
+  }
   constexpr mx_u32 batch = mx_min(MX_STEPS, 8);
   for (mx_u32 first = 0; first < MX_STEPS; first += batch) {
     mx_source<MX_RUN> from[batch];

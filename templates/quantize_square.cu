@@ -18,7 +18,11 @@ constexpr mx_u32 MX_RUNS = mx_ceil_div(MX_SLOTS, MX_TEAM);      /* runs of a thr
 constexpr bool MX_KEEP = MX_RUNS * MX_RUN * MX_SRC_SIZE <= 256; /* in at most 64 registers */
 
 /* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
-constexpr mx_u32 MX_BUSY = MX_HAS_FP8_PAIRS ? 512 : 256;
+constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS  ? 256
+                           : MX_TEAM == 32    ? 512
+                           : MX_SRC_SIZE == 1 ? 1024
+                           : MX_SRC_SIZE == 2 ? 768
+                                              : 512;
 
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_ROWS <= 1024 && MX_DST_BLOCK_COLS <= 1024, "a thread block works through a block");
@@ -82,6 +86,31 @@ MX_FN void mx_tile_by_slots(const mx_entry &e, const mx_tile &tile, mx_u32 cols)
   }
 }
 
+/* One block a round, all of it there, kept in registers: a thread's runs lie below each other. */
+constexpr mx_u32 MX_ROWS_A_RUN = mx_max(1, MX_TEAM / MX_ACROSS);
+constexpr bool MX_EVEN_BLOCK =
+    MX_KEEP && MX_TEAM == MX_THREADS && MX_TEAM % MX_ACROSS == 0 && MX_RUNS * MX_ROWS_A_RUN == MX_DST_BLOCK_ROWS;
+
+MX_FN void mx_whole_block(const mx_entry &e, const mx_spot &block) {
+  const mx_u32 row = block.row * MX_DST_BLOCK_ROWS + threadIdx.x / MX_ACROSS;
+  const mx_u32 col = block.at * MX_DST_BLOCK_COLS + threadIdx.x % MX_ACROSS * MX_RUN;
+  mx_u64 src = mx_src_address(e, row, col), dst = mx_dst_address(e, row, col);
+  mx_source<MX_RUN> from[MX_RUNS];
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_RUNS; r++, src += (mx_u64)(mx_u32)e.src_ld * MX_ROWS_A_RUN * MX_SRC_SIZE)
+    from[r].elems = mx_read_elems_at<MX_RUN>(src, MX_RUN);
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_RUNS; r++) from[r].scales = mx_read_scales<MX_RUN>(e, row + r * MX_ROWS_A_RUN, col, MX_RUN);
+  mx_u32 largest = 0;
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_RUNS; r++) largest = mx_max(largest, mx_largest_of_run(from[r], MX_RUN));
+  const mx_chosen chosen = mx_choose(mx_largest_of_block(largest));
+#pragma unroll
+  for (mx_u32 r = 0; r < MX_RUNS; r++, dst += (mx_u64)(mx_u32)e.dst_ld * MX_ROWS_A_RUN * MX_DST_SIZE)
+    mx_write_at<MX_RUN>(dst, mx_scaled(mx_values_of(from[r]), chosen.reciprocal), MX_RUN);
+  if (threadIdx.x == 0) mx_put_scale(e, row, col, chosen.scale);
+}
+
 /* Whole strips: columns come in multiples of MX_STRIP. */
 template <bool FULL> MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 team = threadIdx.x / MX_LANES, lane = threadIdx.x % MX_LANES;
@@ -122,6 +151,14 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
         mx_tile_by_strips<true>(e, tile, cols);
       else
         mx_tile_by_strips<false>(e, tile, cols);
+      return;
+    }
+  }
+  if constexpr (MX_EVEN_BLOCK && MX_TILE_UNITS == 1) {
+    const mx_spot block = mx_spot_of(tile, 0);
+    if (MX_ONLY_WHOLE || (tile.units == 1 && (block.row + 1) * MX_DST_BLOCK_ROWS <= e.rows &&
+                          (block.at + 1) * MX_DST_BLOCK_COLS <= cols)) {
+      mx_whole_block(e, block);
       return;
     }
   }

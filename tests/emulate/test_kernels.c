@@ -108,6 +108,8 @@ static const shape shapes[] = {
     {MXG_QUANTIZE_SQUARE, &fp32, &block, 0, 4, 32, 1, 100, 132, 0, 128},
     {MXG_QUANTIZE_SQUARE, &bf16, &square, 0, 8, 64, 5, 70, 77, 32, 32},
     {MXG_QUANTIZE_SQUARE, &bf16, &block, 0, 4, 128, 2, 200, 150, 0, 128},
+    {MXG_QUANTIZE_SQUARE, &bf16, &block, 0, 8, 256, 1, 260, 400, 128, 128},
+    {MXG_QUANTIZE_SQUARE, &row_padded, &block_e8m0, 0, 16, 256, 1, 260, 400, 128, 128},
     /* one scale a matrix */
     {MXG_AMAX, &scratch, &scratch, 0, 4, 128, 128, 40, 132, 64, 9},
     {MXG_AMAX, &scratch, &scratch, 0, 1, 64, 128, 7, 33, 0, 7},
