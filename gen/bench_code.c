@@ -12,9 +12,8 @@
 
 enum { bench_cols = 14336, instruction_bytes = 16 };
 
-/* Lanes, clocks and bandwidths of the chips by their makers' sheets: lane instructions for each byte of memory traffic.
- *A100
- ** 6,912 lanes x 1.41 GHz / 1.94 TB/s at 0.93 of it, L40S, H200, B200, B300, RTX PRO 6000. */
+/* Lanes, clocks and bandwidths of the chips by their makers' sheets: lane instructions for each byte of memory
+** traffic. A100 6,912 lanes x 1.41 GHz / 1.94 TB/s at 0.93 of it, L40S, H200, B200, B300, RTX PRO 6000. */
 static const struct {
   const char *arch;
   double a_byte;

@@ -1,9 +1,8 @@
-/* bench_kernels.c -- see bench_kernels.h. Owns how works are fed and timed, and what they are
- *compared
- ** with. Kernels come from emit.c and compile.c, the GPU is driver.c's.
- **
- ** A large matrix is a band of rows, repeated: the host converts the band once, and every repetition of the output is
- ** compared with it. Each timed launch goes to another set of buffers, so that inputs do not sit in the L2. */
+/* bench_kernels.c -- see bench_kernels.h. Owns how works are fed and timed, and what they are compared with.
+** Kernels come from emit.c and compile.c, the GPU is driver.c's.
+**
+** A large matrix is a band of rows, repeated: the host converts the band once, and every repetition of the output
+** is compared with it. Each timed launch goes to another set of buffers, so that inputs do not sit in the L2. */
 #include "bench_kernels.h"
 
 #include "bench_works.h"

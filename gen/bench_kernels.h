@@ -16,8 +16,7 @@ typedef struct mxg_bench_options {
 } mxg_bench_options;
 
 /* One work on one shape. Times are medians in microseconds; low and high are the 10th and 90th percentile of the
- *graph's
- ** replays. Bytes are counted once: each input read, each output written. */
+** graph's replays. Bytes are counted once: each input read, each output written. */
 typedef struct mxg_bench_line {
   char work[48], shape[24], kernel[40];
   uint64_t bytes, elements;

@@ -1,8 +1,7 @@
 /* amax.cu -- the largest magnitude of a matrix, as bits in one cell that all thread blocks raise: what fp8 with one
- *scale
- ** a tensor needs before its first element can be written.
- **
- ** A unit is MX_VEC elements of one row. The cell was zero. */
+** scale a tensor needs before its first element can be written.
+**
+** A unit is MX_VEC elements of one row. The cell was zero. */
 #include "mx_side.cuh"
 
 static_assert(MX_DST_SCALE == MX_SCALE_AMAX, "the largest magnitude goes to a cell");

@@ -1,8 +1,7 @@
 /* mx_abi.h -- what host and generated kernel share: element, scale and rule codes, and the table of work.
 **
 ** C11, C++ and CUDA (NVRTC finds no standard header, so types are spelled out). Owns the numbers that travel in a
-*bundle;
-** an enum value here is never renumbered. Conversions live in mx_convert.h, scale addressing in mx_scale.h. */
+** bundle; an enum value here is never renumbered. Conversions live in mx_convert.h, scale addressing in mx_scale.h. */
 #ifndef MX_ABI_H
 #define MX_ABI_H
 
@@ -27,11 +26,11 @@ enum mx_nan { MX_NAN_BLOCK = 0, MX_NAN_ELEMENT = 1 };
 #define MX_WHOLE 0xffffffffu
 
 /* One rectangle of work: `rows` x `cols` elements of a source matrix become the same rectangle of a target matrix.
-** Addresses are those of the *matrices'* element (0, 0) and scale (0, 0), so that row / block and column / block give
-*the
-** scale's indices on either side; a matrix that is staged in part has its address moved back accordingly.
-** `*_ld`: elements between two rows, below 2^32. `*_scale_ld`: compact and padded: scales between two rows of scales;
-** swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries before this one. */
+** Addresses are those of the *matrices'* element (0, 0) and scale (0, 0), so that row / block and column / block
+** give the scale's indices on either side; a matrix that is staged in part has its address moved back accordingly.
+** `*_ld`: elements between two rows, below 2^32. `*_scale_ld`: compact and padded: scales between two rows of
+** scales; swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries before
+** this one. */
 typedef struct mx_entry {
   mx_u64 src, src_scale, dst, dst_scale;
   mx_u64 src_ld, dst_ld;

@@ -1,31 +1,28 @@
 /* mx_convert.h -- leaf conversions: elements, scale values and scale choice, bit for bit the same on a CPU and on a
- *GPU.
- **
- ** The subset of C11 that is also C++17 and CUDA; nothing is included but mx_abi.h. Where scales lie is mx_scale.h's;
- ** loops, loads and reductions are the kernels' and convert_host.c's.
- **
- ** A value is FP32, passed as its bits (mx_u32). Pass `elem`, `rule` and `nan` as constants: the branches then fold
- *away.
- ** Rounding is to nearest even. NaN is one class: a conversion may return any NaN pattern as FP32 *value*, but what
- ** mx_encode returns is canonical (E4M3, E5M2 0x7f; BF16, FP16 0x7fff; FP32 0x7fffffff, as the GPU's instructions
- *give).
- ** Subnormals count: on a GPU the arithmetic is spelled in PTX without .ftz; on a host the caller keeps the default
- ** floating-point environment.
- **
- ** Quantising a block, with E8M0 scales:                          with FP32 scales:
- **   u = max of mx_magnitude(nan, x)                                the same
- **   s = mx_scale_e8m0(rule, elem, nan, u)                          s = mx_scale_fp32(elem, nan, u), FP32 bits
- **   r = mx_e8m0_reciprocal(s)                                      r = mx_fp32_reciprocal(s)
- **   q = mx_quantize(elem, x, r) for each x                         the same
- ** Dequantising: v = mx_dequantize(elem, q, scale value), then mx_encode(target, v). The scale value is
- *mx_e8m0_decode(s)
- ** or the stored FP32 scale. For E8M0 the FP32 product is exact or overflows, so the target type is reached in one
- ** rounding; an FP32 scale has the product rounded to FP32 first.
- **
- ** FP32 scale of a block or tensor: max(fl(largest / max finite), 2^-126), 1.0 when the largest is 0; stored is the
- ** multiplier that dequantises. Element: saturating RNE of fl(x * fl(1 / scale)). A NaN or Inf: policy BLOCK makes the
- ** scale NaN and every element 0x7f; policy ELEMENT leaves NaN out of the maximum (that element is 0x7f) and counts Inf
- ** as the largest finite FP32, saturating with its sign. */
+** GPU.
+**
+** The subset of C11 that is also C++17 and CUDA; nothing is included but mx_abi.h. Where scales lie is
+** mx_scale.h's; loops, loads and reductions are the kernels' and convert_host.c's.
+**
+** A value is FP32, passed as its bits (mx_u32). Pass `elem`, `rule` and `nan` as constants: the branches then fold
+** away. Rounding is to nearest even. NaN is one class: a conversion may return any NaN pattern as FP32 *value*, but
+** what mx_encode returns is canonical (E4M3, E5M2 0x7f; BF16, FP16 0x7fff; FP32 0x7fffffff, as the GPU's
+** instructions give). Subnormals count: on a GPU the arithmetic is spelled in PTX without .ftz; on a host the
+** caller keeps the default floating-point environment.
+**
+** Quantising a block, with E8M0 scales:                          with FP32 scales:
+**   u = max of mx_magnitude(nan, x)                                the same
+**   s = mx_scale_e8m0(rule, elem, nan, u)                          s = mx_scale_fp32(elem, nan, u), FP32 bits
+**   r = mx_e8m0_reciprocal(s)                                      r = mx_fp32_reciprocal(s)
+**   q = mx_quantize(elem, x, r) for each x                         the same
+** Dequantising: v = mx_dequantize(elem, q, scale value), then mx_encode(target, v). The scale value is
+** mx_e8m0_decode(s) or the stored FP32 scale. For E8M0 the FP32 product is exact or overflows, so the target type
+** is reached in one rounding; an FP32 scale has the product rounded to FP32 first.
+**
+** FP32 scale of a block or tensor: max(fl(largest / max finite), 2^-126), 1.0 when the largest is 0; stored is the
+** multiplier that dequantises. Element: saturating RNE of fl(x * fl(1 / scale)). A NaN or Inf: policy BLOCK makes
+** the scale NaN and every element 0x7f; policy ELEMENT leaves NaN out of the maximum (that element is 0x7f) and
+** counts Inf as the largest finite FP32, saturating with its sign. */
 #ifndef MX_CONVERT_H
 #define MX_CONVERT_H
 

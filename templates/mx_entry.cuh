@@ -7,9 +7,8 @@
 #include "mx_load.cuh"
 #include "mx_params.h"
 
-/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that what
-*is
-** left of a kernel is what a thread of a large matrix runs. */
+/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that
+** what is left of a kernel is what a thread of a large matrix runs. */
 #ifdef MX_ONLY_WHOLE_TILES
 constexpr bool MX_ONLY_WHOLE = true;
 #else

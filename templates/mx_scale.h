@@ -1,17 +1,14 @@
 /* mx_scale.h -- where scale (i, j) of a matrix lies, for every scale layout. What scales mean is mx_convert.h's.
 **
 ** i = row / block rows, j = column / block columns (mx_block_index); offsets count scales, not bytes. `ld` is
-*mx_entry's
-** *_scale_ld. The subset of C11 that is also C++17 and CUDA.
+** mx_entry's *_scale_ld. The subset of C11 that is also C++17 and CUDA.
 **
-** compact and padded lie row-major, `ld` scales between two rows. Swizzled is a row-major grid of 512-byte tiles of 128
-** outer x 4 inner scales, `ld` tiles to a row of the grid; outer is i and inner j, but for columnwise blocks (n x 1)
-*the
-** matrix is seen transposed: outer is the column and inner the row block.
+** compact and padded lie row-major, `ld` scales between two rows. Swizzled is a row-major grid of 512-byte tiles of
+** 128 outer x 4 inner scales, `ld` tiles to a row of the grid; outer is i and inner j, but for columnwise blocks (n
+** x 1) the matrix is seen transposed: outer is the column and inner the row block.
 **
 ** Who writes: a target's scale is written by whoever writes the first element of its block, so that each is written
-*once
-** even where several entries share a block. */
+** once even where several entries share a block. */
 #ifndef MX_SCALE_H
 #define MX_SCALE_H
 

@@ -67,15 +67,14 @@ template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
   }
 }
 
-/* ---- swizzled scales, sector by sector ---------------------------------------------------------------------------
+/* ---- swizzled scales, sector by sector
+** ---------------------------------------------------------------------------
 **
-** 32 neighbouring bytes of a swizzled tile are the scales of 4 blocks of 32 columns in each of 8 rows: two neighbours,
-** and those 32, 64 and 96 rows below. What writes less of them at a time costs the L2 a read of the rest. So a warp
-** takes the blocks of such a sector (or of half a one, where it takes 16) instead of blocks side by side. Units of
-*whole
-** groups of 128 rows are then counted share by share, a share being what a warp takes; what is left below is counted
-*row
-** by row as ever, and begins at the same unit. */
+** 32 neighbouring bytes of a swizzled tile are the scales of 4 blocks of 32 columns in each of 8 rows: two
+** neighbours, and those 32, 64 and 96 rows below. What writes less of them at a time costs the L2 a read of the
+** rest. So a warp takes the blocks of such a sector (or of half a one, where it takes 16) instead of blocks side by
+** side. Units of whole groups of 128 rows are then counted share by share, a share being what a warp takes; what is
+** left below is counted row by row as ever, and begins at the same unit. */
 
 /* Where the share of this warp in a round begins, as row and block in it. ROWS: neighbouring rows of a share, 1 or 2.
 ** BLOCKS: of 32 columns in a tile. */

@@ -1,10 +1,9 @@
 /* quantize_both.cu -- unscaled elements to blocks of 1 x 32 along rows and to blocks of 32 x 1 down columns, in one
- *pass
- ** over the source.
- **
- ** Entries come in pairs for one rectangle: the rowwise target, then the columnwise one. MX_DST_* describe the rowwise
- ** target; the other differs in the direction of its blocks. A unit is a square of 32 x 32; a tile is held in shared
- ** memory as read: rows are quantised on the way in, columns from there. */
+** pass over the source.
+**
+** Entries come in pairs for one rectangle: the rowwise target, then the columnwise one. MX_DST_* describe the
+** rowwise target; the other differs in the direction of its blocks. A unit is a square of 32 x 32; a tile is held
+** in shared memory as read: rows are quantised on the way in, columns from there. */
 #include "mx_side.cuh"
 
 constexpr mx_u32 MX_BLOCK = 32;

@@ -1,12 +1,9 @@
-/* quantize_square.cu -- any elements to blocks of rows x columns, one scale a block: 32 x 32 with scale bytes, 128 x
- *128
- ** with FP32 scales or scale bytes.
- **
- ** A unit is one block. Small ones are strips of columns in the registers of neighbouring lanes. Otherwise a team works
- *on
- ** a block: a warp where that is at most 16 runs a lane, else the whole thread block. It keeps what it read in
- *registers
- ** until the maximum is known, or reads again where that would be too much. */
+/* quantize_square.cu -- any elements to blocks of rows x columns, one scale a block: 32 x 32 with scale bytes, 128
+** x 128 with FP32 scales or scale bytes.
+**
+** A unit is one block. Small ones are strips of columns in the registers of neighbouring lanes. Otherwise a team
+** works on a block: a warp where that is at most 16 runs a lane, else the whole thread block. It keeps what it read
+** in registers until the maximum is known, or reads again where that would be too much. */
 #include "mx_strip.cuh"
 
 constexpr mx_u32 MX_RUN = mx_min(MX_VEC, MX_DST_BLOCK_COLS);

@@ -1,7 +1,7 @@
 /* quantize_whole.cu -- FP32 scratch, whose largest magnitude lies in its cell, to fp8 with one FP32 scale for the
- *matrix.
- **
- ** A unit is MX_VEC elements of one row. The scale is written with the matrix's first element. */
+** matrix.
+**
+** A unit is MX_VEC elements of one row. The scale is written with the matrix's first element. */
 #include "mx_side.cuh"
 
 static_assert(MX_SRC_SCALE == MX_SCALE_AMAX, "the largest magnitude comes from a cell");

@@ -91,7 +91,7 @@ static int write_kernel(const mxg_kernel *kernel) {
 
 /* Starts the compiler for some kernels; EMULATE_FLAGS, a list separated by spaces, are the sanitizer's, if any. The
 ** environment's EMULATE_ARCH, 900 for sm_90, makes kernels take that architecture's paths; without it the portable
-*ones. */
+** ones. */
 static int start(call *c, const mxg_kernel *const *kernels, size_t count) {
   static const char *const fixed[] = {"-std=c++17",
                                       "-O1",
