@@ -6,7 +6,7 @@
 #
 # right  every tiny recipe over chunks and streams, two single tensors, Llama 3 8B cut to four layers; all checked
 # one    a tensor of 4096 x 14336, split by rows and by columns
-# model  Llama 3 8B and Qwen3 30B A3B whole
+# model  Llama 3 8B and Qwen3 30B A3B whole, the layers of Llama alone, and Qwen3 from tensor to expert parallelism
 # tune   chunk and stream sweeps of `one` and `model`, unchecked, and a trace of each in the folder $OUT (default: .)
 set -u
 mxgen=$1
@@ -49,6 +49,8 @@ for what in "$@"; do
     say "$llama" --repeats 20 --no-graph --no-check
     say "$root/recipes/qwen3_30b_a3b_ep2.lua" --set layers=4 --repeats 5
     say "$root/recipes/qwen3_30b_a3b_ep2.lua" --repeats 10 --no-check
+    say "$one/llama3_8b_body.lua" --repeats 20 --no-check
+    say "$root/recipes/qwen3_30b_a3b_tp2_to_ep2.lua" --repeats 10 --no-check
     ;;
   tune)
     for recipe in one_row one_col; do
