@@ -6,13 +6,22 @@
 
 #include "cubin.h"
 #include "plan_text.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+void mxg_args_warn(void *user, const char *text) {
+  (void)user;
+  mxg_progress_clear();
+  mxg_warn("%s", text);
+}
+
 mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last, mxg_error *err) {
   mxg_options options = MXG_OPTIONS_INIT;
   options.sets = args->sets.items;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
   return mxg_generation_run(g, args->operands[0], &options, last, err);
 }
 

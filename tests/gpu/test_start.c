@@ -395,7 +395,8 @@ static mxg_bundle *without_code(const mxg_bundle *from, const char *arch) {
     cubins[k] = (mxg_bundle_cubin){.kernel = k, .bytes = "none", .count = 4};
     snprintf(cubins[k].arch, sizeof cubins[k].arch, "%s", arch);
   }
-  const mxg_bundle_parts parts = {plan, cubins, plan->kernel_count, sources, "maker"};
+  const mxg_bundle_parts parts = {
+      .plan = plan, .cubins = cubins, .cubin_count = plan->kernel_count, .sources_digest = sources, .maker = "maker"};
   MUST(mxg_bundle_make(&bundle, &parts, &err));
   free(cubins);
   return bundle;
