@@ -41,6 +41,8 @@ def _torch():
 _torch_module = False
 
 
+HEADER_VERSION = 100  # MXRT_VERSION and MXGEN_VERSION of the headers that the structs below are of
+
 # ---- the library's structs, field by field as the headers have them (tests compare sizes and offsets) ----
 
 
@@ -59,8 +61,8 @@ class _TensorInfo(ctypes.Structure):
 
 _Progress = ctypes.CFUNCTYPE(None, c_void_p, c_uint64, c_uint64)
 _Record = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
-_GenerateProgress = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_uint, c_uint)
 _Warn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
+_GenerateProgress = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_uint, c_uint)
 
 
 class _ExecOptions(ctypes.Structure):
@@ -141,6 +143,7 @@ def _open(name):
 _FUNCTIONS = {
     "mxg_status_name": (c_char_p, [c_int]),
     "mxg_version": (c_char_p, []),
+    "mxg_version_check": (c_int, [c_uint, POINTER(_Error)]),
     "mxg_bundle_load": (c_int, [POINTER(c_void_p), c_char_p, POINTER(_Error)]),
     "mxg_bundle_save": (c_int, [c_void_p, c_char_p, POINTER(_Error)]),
     "mxg_bundle_digest": (c_char_p, [c_void_p]),
@@ -177,7 +180,10 @@ def _library(name, functions):
 
 
 def _runtime():
-    return _library("libmxrt.so.0", _FUNCTIONS)
+    if "libmxrt.so.0" not in _libraries:
+        error = _Error()
+        _check(_library("libmxrt.so.0", _FUNCTIONS).mxg_version_check(HEADER_VERSION, byref(error)), error)
+    return _libraries["libmxrt.so.0"]
 
 
 def _check(status, error):
@@ -323,6 +329,8 @@ def _address(array, what, shape, dtype, count, gpu, writes):
         raise ValueError(f"{what}: it is on {kind}{'' if index is None else f':{index}'}, and its rank has cuda:{gpu}")
     if name not in _dtypes(dtype):
         raise TypeError(f"{what}: expected {' or '.join(sorted(_dtypes(dtype)))}, got {name}")
+    if name == _TORCH_NAMES[dtype] and given != tuple(shape):
+        raise ValueError(f"{what}: expected the shape {list(shape)}, got {list(given)}; bytes (uint8) may have any")
     if not contiguous:
         raise ValueError(f"{what}: it is not contiguous")
     if size != count:

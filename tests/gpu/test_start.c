@@ -3,8 +3,8 @@
 ** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other sources,
 ** a deadline, wrong calls.
 **
-** test_start [--processes] RECIPE... Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and then all of them
-** the first one; with --processes each of two ranks is a process of a job. */
+** test_start RECIPE... or test_start --processes RANKS RECIPE. Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in
+** turn, and then all of them the first one; with --processes each is a process of a job. */
 #include "bundle.h"
 #include "driver.h"
 #include "driver/fake_cuda.h"
@@ -395,7 +395,8 @@ static mxg_bundle *without_code(const mxg_bundle *from, const char *arch) {
     cubins[k] = (mxg_bundle_cubin){.kernel = k, .bytes = "none", .count = 4};
     snprintf(cubins[k].arch, sizeof cubins[k].arch, "%s", arch);
   }
-  const mxg_bundle_parts parts = {.plan = plan, .cubins = cubins, .cubin_count = plan->kernel_count, .sources_digest = sources, .maker = "maker"};
+  const mxg_bundle_parts parts = {
+      .plan = plan, .cubins = cubins, .cubin_count = plan->kernel_count, .sources_digest = sources, .maker = "maker"};
   MUST(mxg_bundle_make(&bundle, &parts, &err));
   free(cubins);
   return bundle;
@@ -514,6 +515,7 @@ static unsigned free_port(void) {
 
 /* A process a rank; nothing of CUDA may be there before they part. */
 static int in_processes(char *recipe, uint32_t ranks) {
+  if (ranks == 0 || ranks > most_ranks) return 2;
   mxg_job_options job = MXG_JOB_INIT;
   pid_t children[most_ranks];
   int worst = 0;
@@ -535,6 +537,7 @@ static int in_processes(char *recipe, uint32_t ranks) {
 }
 
 int main(int argc, char **argv) {
-  if (argc > 2 && strcmp(argv[1], "--processes") == 0) return in_processes(argv[2], 2);
+  if (argc > 3 && strcmp(argv[1], "--processes") == 0)
+    return in_processes(argv[3], (uint32_t)strtoul(argv[2], NULL, 10));
   return run_recipes(argv + 1, argc - 1, NULL);
 }
