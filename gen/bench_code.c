@@ -57,8 +57,8 @@ static void shorten(mxg_kernel *kernel) {
   if (kernel->tile_units > less) kernel->tile_units -= less;
 }
 
-static mxg_status compile_all(const mxg_cubin **cubins, const mxg_kernel *kernels, uint32_t count, const char *arch,
-                              mxg_arena *arena, mxg_error *err) {
+static mxg_status compile_all(const mxg_cubin **cubins, const mxg_kernel **names, const mxg_kernel *kernels,
+                              uint32_t count, const char *arch, mxg_arena *arena, mxg_error *err) {
   mxg_kernel *named = mxg_arena_alloc(arena, count + 1, sizeof *named);
   const mxg_source *sources = NULL;
   if (!named) return mxg_fail_nomem(err);
@@ -66,6 +66,7 @@ static mxg_status compile_all(const mxg_cubin **cubins, const mxg_kernel *kernel
     named[i] = kernels[i];
     mxg_kernel_name(&named[i]);
   }
+  *names = named;
   const mxg_plan plan = {.strings = "", .string_bytes = 1, .kernels = named, .kernel_count = count};
   MXG_TRY(mxg_emit(&sources, &plan, arena, err));
   return mxg_compile(cubins, sources, count, arch, 0, arena, err);
@@ -92,14 +93,18 @@ mxg_status mxg_bench_code(const mxg_code_line **lines, uint32_t *count, const ch
   }
   for (uint32_t a = 0; a < arch_count; a++) {
     const mxg_cubin *cubins = NULL, *counted = NULL;
-    MXG_TRY(compile_all(&cubins, kernels, chosen, archs[a], arena, err));
-    MXG_TRY(compile_all(&counted, shorter, chosen, archs[a], arena, err));
+    const mxg_kernel *names = NULL, *unused = NULL;
+    MXG_TRY(compile_all(&cubins, &names, kernels, chosen, archs[a], arena, err));
+    MXG_TRY(compile_all(&counted, &unused, shorter, chosen, archs[a], arena, err));
     for (uint32_t i = 0; i < chosen; i++) {
       double written = mxg_elem_bytes(kernels[i].dst.elem) + scale_bytes(&kernels[i].dst);
       double bytes = mxg_elem_bytes(kernels[i].src.elem) + scale_bytes(&kernels[i].src) +
                      written * (kernels[i].family == MXG_QUANTIZE_BOTH ? 2 : 1);
       all[made++] = (mxg_code_line){.work = works[i]->name,
                                     .arch = archs[a],
+                                    .kernel = names[i].name,
+                                    .cubin = cubins[i].bytes,
+                                    .cubin_bytes = cubins[i].count,
                                     .registers = cubins[i].registers,
                                     .shared_bytes = cubins[i].shared_bytes,
                                     .local_bytes = cubins[i].local_bytes,

@@ -8,6 +8,9 @@
 
 typedef struct mxg_code_line {
   const char *work, *arch;
+  const char *kernel; /* its name */
+  const void *cubin;  /* cubin_bytes, of the arena */
+  size_t cubin_bytes;
   uint32_t registers, shared_bytes, local_bytes;
   double instructions; /* an element, at most: of the path with all guards, prologue included */
   double budget;       /* lane instructions an element that the chip can issue while memory is busy; 0: unknown */

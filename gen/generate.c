@@ -2,6 +2,7 @@
 ** plan.c, emit.c, compile.c and bundle.c; how the output folder is written is in output.c. */
 #include "generate.h"
 
+#include "bundle_cache.h"
 #include "embed_source.h"
 #include "error.h"
 #include "hash.h"
@@ -41,6 +42,54 @@ static mxg_status build_model(mxg_generation *g, const char *recipe, const mxg_o
   mxg_recipe_options recipe_options;
   MXG_TRY(read_sets(&recipe_options, options->sets, &g->arena, err));
   return mxg_model_build(&g->model, &g->files, recipe, &recipe_options, &g->arena, err);
+}
+
+static void refuse_tuning(mxg_generation *g, const mxg_options *options, const char *why) {
+  char text[sizeof g->tune_path + MXG_TUNE_WHY + 64];
+  snprintf(g->tune_note, sizeof g->tune_note, "%s", why);
+  snprintf(text, sizeof text, "%s is not used: %s", g->tune_path, why);
+  if (options->warn) options->warn(options->user, text);
+}
+
+/* What the file beside the recipe says, if it is about this recipe and these GPUs. */
+static void read_tuning(mxg_generation *g, const char *recipe, const mxg_options *options) {
+  static const mxg_hints none = MXG_HINTS_INIT;
+  char why[MXG_TUNE_WHY], digest[65];
+  mxg_tune file;
+  bool there;
+  g->tuned = (mxg_tuned){.hints = none, .rates = mxg_default_rates};
+  snprintf(g->tuned.rates_name, sizeof g->tuned.rates_name, "%s", mxg_default_rates_name);
+  if (options->no_tune) return;
+  bool good = mxg_tune_load(&file, &there, recipe, why);
+  if (!there || !mxg_tune_path(g->tune_path, sizeof g->tune_path, recipe)) return;
+  mxg_tune_recipe(digest, &g->files);
+  uint64_t ranks = 0;
+  for (int side = 0; side < 2; side++) {
+    uint64_t end = (uint64_t)g->model->side[side].first_rank + g->model->side[side].rank_count;
+    if (end > ranks) ranks = end;
+  }
+  if (!good || !mxg_tune_fits(&file, digest, options->sets, why) || !mxg_tune_fits_gpus(&file, (uint32_t)ranks, why)) {
+    refuse_tuning(g, options, why);
+    return;
+  }
+  const char *slash = strrchr(g->tune_path, '/');
+  g->tuned.there = true;
+  g->tuned.hints = file.hints;
+  g->tuned.bucket_bytes = file.bucket_bytes;
+  g->tuned.rates = mxg_tune_rates(&file);
+  snprintf(g->tuned.text, sizeof g->tuned.text, "tuned: %s", file.because);
+  snprintf(g->tuned.rates_name, sizeof g->tuned.rates_name, "%.80s", slash ? slash + 1 : g->tune_path);
+}
+
+static mxg_status tune_model(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_error *err) {
+  if (!g->tuned_given) read_tuning(g, recipe, options);
+  if (!g->tuned.bucket_bytes) return MXG_OK;
+  mxg_model *model = mxg_arena_alloc(&g->arena, 1, sizeof *model);
+  if (!model) return mxg_fail_nomem(err);
+  *model = *g->model;
+  model->bucket_bytes = g->tuned.bucket_bytes;
+  g->model = model;
+  return MXG_OK;
 }
 
 static mxg_status compile_with(mxg_generation *g, mxg_cache *cache, const mxg_options *options, mxg_error *err) {
@@ -115,7 +164,7 @@ static mxg_status make_bundle(mxg_generation *g, mxg_error *err) {
     snprintf(maker, sizeof maker, "mxgen %s", mxg_version());
   unsigned char digest[32];
   MXG_TRY(digest_sources(g, digest, err));
-  mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker};
+  mxg_bundle_parts parts = {g->plan, cubins, (uint32_t)count, digest, maker, &g->tuned.hints, g->tuned.text};
   return mxg_bundle_make(&g->bundle, &parts, err);
 }
 
@@ -124,8 +173,9 @@ static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_op
   MXG_TRY(build_model(g, recipe, options, err));
   if (last == MXG_STAGE_MODEL) return MXG_OK;
   if (last == MXG_STAGE_FILES && options->out_dir) MXG_TRY(mxg_output_check(g->model->name, options->out_dir, err));
+  MXG_TRY(tune_model(g, recipe, options, err));
   MXG_TRY(mxg_plan_build(&g->plan, g->model, &g->arena, err));
-  if (last == MXG_STAGE_PLAN) return MXG_OK;
+  if (last == MXG_STAGE_PLAN) return mxg_plan_check(g->plan, err); /* mxg_bundle_make checks it otherwise */
   MXG_TRY(mxg_templates(&g->templates, &g->template_count, &g->arena, err));
   MXG_TRY(mxg_emit(&g->sources, g->plan, &g->arena, err));
   if (last == MXG_STAGE_SOURCES) return MXG_OK;
@@ -136,23 +186,39 @@ static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_op
   return mxg_output_write(g, options->out_dir, options->embed, err);
 }
 
-mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
-                              mxg_error *err) {
+/* The caller's options, whatever the age of its header. */
+static mxg_status read_options(mxg_options *mine, const mxg_options *options, mxg_error *err) {
   static const mxg_options defaults = MXG_OPTIONS_INIT;
-  mxg_options mine = defaults; /* a caller with an older header has fewer fields */
-  if (options && (options->size < offsetof(mxg_options, progress) || options->size > sizeof mine))
+  *mine = defaults; /* a caller with an older header has fewer fields */
+  if (options && options->size > sizeof *mine) {
+    mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu, of a newer mxgen.h than this library's %s",
+             options->size, mxg_version());
+    return MXG_ERR_USAGE;
+  }
+  if (options && options->size < offsetof(mxg_options, progress))
     return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu; start from MXG_OPTIONS_INIT", options->size);
-  if (options) memcpy(&mine, options, options->size);
-  if (mine.embed && !mxg_embed_name_is_good(mine.embed)) {
-    mxg_fail(err, MXG_ERR_USAGE, 904, "'%.100s' cannot be the name of an array in C", mine.embed);
+  if (options) memcpy(mine, options, options->size);
+  if (mine->embed && !mxg_embed_name_is_good(mine->embed)) {
+    mxg_fail(err, MXG_ERR_USAGE, 904, "'%.100s' cannot be the name of an array in C", mine->embed);
     mxg_error_help(err, "use letters, digits and '_', and begin with a letter");
     return MXG_ERR_USAGE;
   }
+  return MXG_OK;
+}
+
+static void tell_counts(const mxg_options *options, uint32_t cached, uint32_t compiled,
+                        const char note[MXG_CACHE_NOTE]) {
+  if (!options->counts) return;
+  *options->counts = (mxg_kernel_counts){.cached = cached, .compiled = compiled};
+  memcpy(options->counts->note, note, MXG_CACHE_NOTE);
+}
+
+mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
+                              mxg_error *err) {
+  mxg_options mine;
+  MXG_TRY(read_options(&mine, options, err));
   mxg_status status = run_stages(g, recipe, &mine, last, err);
-  if (mine.counts) {
-    *mine.counts = (mxg_kernel_counts){.cached = g->use.cached, .compiled = g->use.compiled};
-    memcpy(mine.counts->note, g->cache_note, sizeof g->cache_note);
-  }
+  tell_counts(&mine, g->use.cached, g->use.compiled, g->cache_note);
   return status;
 }
 
@@ -162,14 +228,33 @@ void mxg_generation_free(mxg_generation *g) {
   memset(g, 0, sizeof *g);
 }
 
+/* A whole bundle from the cache, where nothing but the bundle is asked for; otherwise all stages, and it is kept. */
+static mxg_status generate(mxg_bundle **out, mxg_generation *g, mxg_bundle_cache *kept, const char *recipe,
+                           const mxg_options *options, mxg_error *err) {
+  bool may = !options->out_dir && mxg_bundle_cache_open(kept, recipe, options);
+  if (may && mxg_bundle_cache_find(out, kept)) {
+    const mxg_bundle_cubin *cubins;
+    uint32_t count = mxg_bundle_cubins(*out, &cubins);
+    tell(options, "cache", 0, 1);
+    tell_counts(options, count, 0, kept->note);
+    return MXG_OK;
+  }
+  MXG_TRY(mxg_generation_run(g, recipe, options, MXG_STAGE_FILES, err));
+  if (may) mxg_bundle_cache_put(kept, g);
+  if (options->counts && !options->counts->note[0]) memcpy(options->counts->note, kept->note, sizeof kept->note);
+  *out = g->bundle;
+  g->bundle = NULL;
+  return MXG_OK;
+}
+
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err) {
   *out = NULL;
   mxg_generation g = {0};
-  mxg_status status = mxg_generation_run(&g, recipe, options, MXG_STAGE_FILES, err);
-  if (status == MXG_OK) {
-    *out = g.bundle;
-    g.bundle = NULL;
-  }
+  mxg_bundle_cache kept = {0};
+  mxg_options mine;
+  MXG_TRY(read_options(&mine, options, err));
+  mxg_status status = generate(out, &g, &kept, recipe, &mine, err);
+  mxg_bundle_cache_close(&kept);
   mxg_generation_free(&g);
   return status;
 }

@@ -5,8 +5,19 @@
 #include "compile.h"
 #include "model.h"
 #include "mxgen.h"
+#include "tune_file.h"
 
 #include "bundle.h"
+
+/* What a tuning file decides. */
+typedef struct mxg_tuned {
+  bool there; /* a file was read and fits; otherwise all below are defaults */
+  mxg_hints hints;
+  uint64_t bucket_bytes; /* 0: the recipe's */
+  mxg_rates rates;
+  char text[MXG_TUNE_WHY]; /* where that is from, in a sentence */
+  char rates_name[160];
+} mxg_tuned;
 
 /* Zero-initialise; free with mxg_generation_free. What a stage made is NULL before it has run. All but the bundle lives
 ** in the arena. */
@@ -22,6 +33,9 @@ typedef struct mxg_generation {
   uint32_t template_count;
   mxg_compile_use use; /* where the cubins came from */
   char cache_note[MXG_CACHE_NOTE];
+  bool tuned_given; /* before the run: `tuned` is what to take, and no file is read */
+  mxg_tuned tuned;
+  char tune_path[1024], tune_note[MXG_TUNE_WHY]; /* of the file beside the recipe, "" without; why it is not used */
   mxg_bundle *bundle;
 } mxg_generation;
 

@@ -10,6 +10,9 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* The version of this header, as MXRT_VERSION is of mxrt.h: for mxg_version_check. */
+#define MXGEN_VERSION 100
+
 /* Where the kernels of one generate came from. */
 typedef struct mxg_kernel_counts {
   unsigned cached;   /* from the disk cache */
@@ -28,17 +31,26 @@ typedef struct mxg_options {
   void *user;
   const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL */
   bool no_cache;     /* neither read nor write the disk cache of kernels, whatever MXGEN_CACHE says */
-  mxg_kernel_counts *counts; /* filled, even on failure; or NULL */
+  mxg_kernel_counts *counts;                  /* filled, even on failure; or NULL */
+  void (*warn)(void *user, const char *text); /* what is wrong and stops nothing; from the caller's thread; or NULL */
+  bool no_tune;                               /* leave the tuning file beside the recipe alone */
 } mxg_options;
 
 #define MXG_OPTIONS_INIT \
-  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL, false, NULL }
+  { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL, false, NULL, NULL, false }
 
 /* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir.
 **
 ** Compiled kernels are kept on disk: in MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE:
 ** rw (the default), ro or off. The cache never changes a result; its troubles are a note in `counts`, no error.
-** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. */
+** MXGEN_JIT=off: a kernel that is not there is MXG_ERR_UNSUPPORTED. With all of them there NVRTC is not loaded. Without
+** out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it is read
+*and
+** verified, and no stage runs.
+**
+** Where `mxgen tune` left a file beside the recipe, the schedule and the bundle's hints are what it found; a file that
+*is
+** about another recipe, other GPUs or another version, or is damaged, is a warning and nothing else. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 
 #pragma GCC visibility pop

@@ -145,6 +145,10 @@ static mxg_status write_depfile(const mxg_generation *g, const char *dir, const 
     mxg_text_puts(&text, " ");
     add_make_path(&text, g->files.paths[i]);
   }
+  if (*g->tune_path) {
+    mxg_text_puts(&text, " ");
+    add_make_path(&text, g->tune_path);
+  }
   mxg_text_puts(&text, "\n");
   snprintf(file, sizeof file, "%.200s.d", name);
   return write_text(dir, file, &text, err);

@@ -50,6 +50,13 @@ typedef struct mxg_error {
 const char *mxg_status_name(mxg_status status); /* "MXG_ERR_INPUT"; never NULL */
 const char *mxg_version(void);                  /* "0.1.0", of the library, not of this header */
 
+/* The version of this header, as a number: major * 10000 + minor * 100 + patch. */
+#define MXRT_VERSION 100
+/* MXG_ERR_UNSUPPORTED where a program that was compiled with the header of that version cannot use this library: the
+** library is older, or so much newer that calls changed (another major version; before 1.0 another minor one). For
+** programs that load the library themselves: mxg_version_check(MXRT_VERSION, &err). */
+mxg_status mxg_version_check(unsigned header, mxg_error *err);
+
 /* ---- bundle: a plan for every rank, and its kernels ----------------------------------------------------------------
  */
 
@@ -124,8 +131,9 @@ void mxg_job_free(mxg_job *job);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one
-** that is expected to be fastest; host where GPUs are missing or do not reach each other. */
+/* Transports copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. AUTO: the one that
+** was fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is expected to be; host where
+** GPUs are missing or do not reach each other. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -139,10 +147,11 @@ typedef struct mxg_exec_options {
   void *user;
   bool
       wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
-  const int *gpus;       /* copy, direct: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
-  uint64_t chunk_bytes;  /* copy: bytes copied before they are converted; 0: the library's choice */
-  unsigned copy_streams; /* copy: copies under way at a time; 0: the library's choice */
+  const int *gpus;     /* GPUs: the GPU of each rank of this process, by ascending rank; NULL: in turn */
+  unsigned timeout_ms; /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  uint64_t
+      chunk_bytes; /* copy: bytes copied before they are converted; 0: what the bundle was tuned to, or a default */
+  unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* copy, direct: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one

@@ -1,12 +1,15 @@
 /* dequantize.cu -- any elements to unscaled ones: MXFP8 and FP8 to BF16, FP16 or FP32, and casts between those.
 **
-** A unit is MX_VEC elements of one row. A thread first issues the loads of several units, then converts and stores. */
+** A unit is MX_VEC elements of one row. A thread first issues the loads of several units, then converts and stores.
+** Where columns have scales of their own, MX_DOWN units of neighbouring rows make a stack, which is one thread's: it
+** reads and decodes their scales once. Units are then counted stack by stack, and last those of the rows that are left. */
 #include "mx_side.cuh"
 #include "mx_units.cuh"
 
 static_assert(!MX_DST_SCALED, "dequantising writes elements without scales");
 
-constexpr mx_u32 MX_BUSY = MX_COLS > 0 && mx_one_scale(MX_VEC) ? 2048 : 1280; /* threads of a multiprocessor */
+/* Threads of a multiprocessor. */
+constexpr mx_u32 MX_BUSY = !mx_one_scale(MX_VEC) ? 1024 : MX_COLS > 0 ? 2048 : 1280;
 constexpr mx_u32 MX_BATCH = mx_batch_of(MX_VEC * MX_SRC_SIZE);
 
 template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
@@ -37,10 +40,71 @@ template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &
   }
 }
 
+/* ---- stacks ------------------------------------------------------------------------------------------------------ */
+
+constexpr mx_u32 MX_DOWN = MX_SRC_COLUMNWISE && MX_SRC_BLOCK_ROWS % 4 == 0 && !mx_one_scale(MX_VEC) ? 4 : 1;
+constexpr mx_u32 MX_TILE_STACKS = MX_TILE_UNITS / MX_DOWN;
+
+/* Where the tile's first stack lies, and how many rows are stacked at all. */
+struct mx_stacks {
+  mx_u32 wide, row, at; /* row: of stacks */
+  bool whole;           /* every unit of the tile is in a stack, and every stack in one block of rows */
+};
+
+MX_FN mx_stacks mx_stacks_of(const mx_entry &e, mx_u64 tile, mx_u32 wide) {
+  const mx_u64 first = (tile - e.first_tile) * MX_TILE_STACKS;
+  mx_stacks s;
+  s.wide = wide;
+  s.row = first >> 32 ? (mx_u32)(first / wide) : (mx_u32)first / wide;
+  s.at = (mx_u32)(first - (mx_u64)s.row * wide);
+  s.whole = MX_TILE_UNITS % (MX_DOWN * MX_THREADS) == 0 && wide >> 31 == 0 && e.src_row % MX_DOWN == 0 &&
+            first + MX_TILE_STACKS <= (mx_u64)(e.rows / MX_DOWN) * wide;
+  return s;
+}
+
+MX_FN void mx_whole_stacks(const mx_entry &e, const mx_stacks &stacks, mx_u32 cols) {
+  for (mx_u32 first = 0; first < MX_TILE_STACKS; first += MX_THREADS) {
+    const mx_u32 sum = stacks.at + first + threadIdx.x, below = sum / stacks.wide;
+    const mx_u32 row = (stacks.row + below) * MX_DOWN, col = (sum - below * stacks.wide) * MX_VEC;
+    const mx_u32 kept = mx_kept<MX_VEC>(cols, col);
+    mx_source<MX_VEC> from[MX_DOWN];
+    mx_u64 src = mx_src_address(e, row, col), dst = mx_dst_address(e, row, col);
+#pragma unroll
+    for (mx_u32 b = 0; b < MX_DOWN; b++, src += (mx_u64)(mx_u32)e.src_ld * MX_SRC_SIZE)
+      from[b].elems = mx_read_elems_at<MX_VEC>(src, kept);
+    from[0].scales = mx_read_scales<MX_VEC>(e, row, col, kept);
+#pragma unroll
+    for (mx_u32 b = 0; b < MX_DOWN; b++, dst += (mx_u64)(mx_u32)e.dst_ld * MX_DST_SIZE)
+      mx_write_at<MX_VEC>(dst, mx_values_of<MX_VEC>(from[b].elems, from[0].scales), kept);
+  }
+}
+
+/* One unit after another, wherever it lies. */
+MX_FN void mx_loose_units(const mx_entry &e, mx_u64 tile, mx_u32 cols, mx_u32 wide) {
+  const mx_u64 begin = (tile - e.first_tile) * MX_TILE_UNITS, end = (mx_u64)e.rows * wide;
+  const mx_u64 stacked = (mx_u64)(e.rows / MX_DOWN) * MX_DOWN * wide;
+#pragma unroll 1
+  for (mx_u64 unit = begin + threadIdx.x; unit < begin + MX_TILE_UNITS && unit < end; unit += MX_THREADS) {
+    const bool in_stack = unit < stacked;
+    const mx_u64 place = in_stack ? unit / MX_DOWN : unit - stacked, above = place / wide;
+    const mx_u32 row = (mx_u32)(in_stack ? above * MX_DOWN + unit % MX_DOWN : e.rows / MX_DOWN * MX_DOWN + above);
+    const mx_u32 col = (mx_u32)(place - above * wide) * MX_VEC, kept = mx_kept<MX_VEC>(cols, col);
+    mx_write<MX_VEC>(e, row, col, mx_values_of(mx_read<MX_VEC>(e, row, col, kept)), kept);
+  }
+}
+
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
     MX_KERNEL(const mx_entry *entries, mx_u32 count) {
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
+  if constexpr (MX_DOWN > 1) {
+    const mx_stacks stacks = mx_stacks_of(e, blockIdx.x, mx_ceil_div(cols, MX_VEC));
+    if (stacks.whole)
+      mx_whole_stacks(e, stacks, cols);
+    else
+      mx_loose_units(e, blockIdx.x, cols, stacks.wide);
+    return;
+  }
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
   if (tile.units == MX_TILE_UNITS && mx_rounds<32, MX_BATCH>() * MX_THREADS * MX_BATCH == MX_TILE_UNITS)
     mx_tile_units<true>(e, tile, cols);

@@ -193,10 +193,11 @@ MX_FN mx_u32 mx_e8m0_reciprocal(mx_u32 s) {
   return s == 255u ? MX_FP32_NAN : s == 254u ? 0x00400000u : (254u - s) << 23;
 }
 
-/* What a value adds to its block's maximum: compare the results as integers. NaN > Inf > finite; ELEMENT drops NaN. */
+/* What a value adds to its block's maximum: compare the results as integers. NaN > Inf > finite; ELEMENT drops NaN.
+** Every NaN adds the same: a maximum may be stored, and a GPU's instructions give no other. */
 MX_FN mx_u32 mx_magnitude(int nan, mx_u32 x) {
   mx_u32 a = x & 0x7fffffffu;
-  return nan == MX_NAN_ELEMENT && a > MX_FP32_INF ? 0u : a;
+  return a <= MX_FP32_INF ? a : nan == MX_NAN_ELEMENT ? 0u : MX_FP32_NAN;
 }
 
 /* The scale byte of a block from the maximum of its magnitudes. */

@@ -5,7 +5,7 @@
 #ifndef MX_PAIRS_CUH
 #define MX_PAIRS_CUH
 
-#include "mx_convert.h"
+#include "mx_ptx.cuh"
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 #define MX_HAS_HALF_PAIRS 1
@@ -32,25 +32,15 @@ struct mx_pair {
 
 #if MX_HAS_HALF_PAIRS
 MX_FN mx_pair mx_decode_halves(mx_u32 halves) {
-  float first, second;
-  asm("{\n\t.reg .b16 low, high;\n\tmov.b32 {low, high}, %2;\n\tcvt.f32.f16 %0, low;\n\tcvt.f32.f16 %1, high;\n\t}"
-      : "=f"(first), "=f"(second)
-      : "r"(halves));
-  return {mx_bits(first), mx_bits(second)};
+  return {mx_cvt_f32_f16(halves & 0xffffu), mx_cvt_f32_f16(halves >> 16)};
 }
 #endif
 
 /* The values of two elements. */
 template <mx_u32 ELEM> MX_FN mx_pair mx_decode_pair(mx_u32 two) {
 #if MX_HAS_FP8_PAIRS
-  if constexpr (ELEM == MX_E4M3 || ELEM == MX_E5M2) {
-    mx_u32 halves;
-    if constexpr (ELEM == MX_E4M3)
-      asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"((mx_u16)two));
-    else
-      asm("cvt.rn.f16x2.e5m2x2 %0, %1;" : "=r"(halves) : "h"((mx_u16)two));
-    return mx_decode_halves(halves);
-  }
+  if constexpr (ELEM == MX_E4M3) return mx_decode_halves(mx_cvt_f16x2_e4m3x2(two));
+  if constexpr (ELEM == MX_E5M2) return mx_decode_halves(mx_cvt_f16x2_e5m2x2(two));
 #endif
 #if MX_HAS_HALF_PAIRS
   if constexpr (ELEM == MX_FP16) return mx_decode_halves(two);
@@ -62,28 +52,12 @@ template <mx_u32 ELEM> MX_FN mx_pair mx_decode_pair(mx_u32 two) {
 /* Two elements from values. */
 template <mx_u32 ELEM> MX_FN mx_u32 mx_encode_pair(mx_pair values) {
 #if MX_HAS_FP8_PAIRS
-  if constexpr (ELEM == MX_E4M3 || ELEM == MX_E5M2) {
-    mx_u16 two;
-    if constexpr (ELEM == MX_E4M3)
-      asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;"
-          : "=h"(two)
-          : "f"(mx_float(values.second)), "f"(mx_float(values.first)));
-    else
-      asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;"
-          : "=h"(two)
-          : "f"(mx_float(values.second)), "f"(mx_float(values.first)));
-    return two;
-  }
+  if constexpr (ELEM == MX_E4M3) return mx_cvt_e4m3x2_f32(values.first, values.second);
+  if constexpr (ELEM == MX_E5M2) return mx_cvt_e5m2x2_f32(values.first, values.second);
 #endif
 #if MX_HAS_HALF_PAIRS
-  if constexpr (ELEM == MX_BF16 || ELEM == MX_FP16) {
-    mx_u32 two;
-    if constexpr (ELEM == MX_BF16)
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(mx_float(values.second)), "f"(mx_float(values.first)));
-    else
-      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(mx_float(values.second)), "f"(mx_float(values.first)));
-    return two;
-  }
+  if constexpr (ELEM == MX_BF16) return mx_cvt_bf16x2_f32(values.first, values.second);
+  if constexpr (ELEM == MX_FP16) return mx_cvt_f16x2_f32(values.first, values.second);
 #endif
   constexpr mx_u32 bits = ELEM <= MX_E5M2 ? 8 : 16;
   return mx_encode(ELEM, values.first) | mx_encode(ELEM, values.second) << bits;
@@ -93,16 +67,7 @@ template <mx_u32 ELEM> MX_FN mx_u32 mx_encode_pair(mx_pair values) {
 ** began as zero. */
 MX_FN mx_u32 mx_larger(mx_u32 nan, mx_u32 largest, mx_u32 value) {
 #if MX_HAS_HALF_PAIRS
-  float larger;
-  if (nan == MX_NAN_BLOCK)
-    asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %2;\n\tmax.NaN.f32 %0, %1, a;\n\t}"
-        : "=f"(larger)
-        : "f"(mx_float(largest)), "f"(mx_float(value)));
-  else
-    asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %2;\n\tmax.f32 %0, %1, a;\n\t}"
-        : "=f"(larger)
-        : "f"(mx_float(largest)), "f"(mx_float(value)));
-  return mx_bits(larger);
+  return nan == MX_NAN_BLOCK ? mx_max_nan_abs_f32(largest, value) : mx_max_abs_f32(largest, value);
 #else
   const mx_u32 a = mx_magnitude((int)nan, value);
   return largest > a ? largest : a;
@@ -114,19 +79,9 @@ MX_FN mx_u32 mx_larger(mx_u32 nan, mx_u32 largest, mx_u32 value) {
 template <mx_u32 ELEM> MX_FN mx_u32 mx_larger_pair(mx_u32 nan, mx_u32 largest, mx_u32 two) {
   const mx_u32 magnitudes = two & 0x7fff7fffu;
 #if MX_HAS_HALF_PAIRS
-  mx_u32 larger;
-  if constexpr (ELEM == MX_BF16) {
-    if (nan == MX_NAN_BLOCK)
-      asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
-    else
-      asm("max.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
-  } else {
-    if (nan == MX_NAN_BLOCK)
-      asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
-    else
-      asm("max.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(largest), "r"(magnitudes));
-  }
-  return larger;
+  if constexpr (ELEM == MX_BF16)
+    return nan == MX_NAN_BLOCK ? mx_max_nan_bf16x2(largest, magnitudes) : mx_max_bf16x2(largest, magnitudes);
+  return nan == MX_NAN_BLOCK ? mx_max_nan_f16x2(largest, magnitudes) : mx_max_f16x2(largest, magnitudes);
 #else
   constexpr mx_u32 inf = ELEM == MX_BF16 ? 0x7f80u : 0x7c00u;
   mx_u32 first = magnitudes & 0xffffu, second = magnitudes >> 16;

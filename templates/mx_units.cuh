@@ -22,7 +22,7 @@ template <mx_u32 TEAMS, mx_u32 BATCH> __host__ __device__ constexpr mx_u32 mx_ro
 
 /* Units in flight of a thread that reads `bytes` for each. */
 __host__ __device__ constexpr mx_u32 mx_batch_of(mx_u32 bytes) {
-  return mx_min(mx_ceil_div(MX_TILE_UNITS, MX_THREADS), bytes >= 8 ? 2 : bytes >= 4 ? 4 : 8);
+  return mx_min(mx_ceil_div(MX_TILE_UNITS, MX_THREADS), bytes >= 4 ? 2 : 8);
 }
 
 /* A thread on its way through the units of a tile: where its unit lies, on both sides. UNIT: elements of a unit. */
@@ -65,6 +65,31 @@ template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
       mx_walk_down(w);
     }
   }
+}
+
+/* ---- swizzled scales, sector by sector ---------------------------------------------------------------------------
+**
+** 32 neighbouring bytes of a swizzled tile are the scales of 4 blocks of 32 columns in each of 8 rows: two neighbours,
+** and those 32, 64 and 96 rows below. What writes less of them at a time costs the L2 a read of the rest. So a warp
+** takes the blocks of such a sector (or of half a one, where it takes 16) instead of blocks side by side. Units of whole
+** groups of 128 rows are then counted share by share, a share being what a warp takes; what is left below is counted row
+** by row as ever, and begins at the same unit. */
+
+/* Where the share of this warp in a round begins, as row and block in it. ROWS: neighbouring rows of a share, 1 or 2.
+** BLOCKS: of 32 columns in a tile. */
+template <mx_u32 ROWS, mx_u32 BLOCKS> MX_FN mx_spot mx_share_of(const mx_entry &e, mx_u64 tile, mx_u32 wide, mx_u32 round) {
+  constexpr mx_u32 warps = MX_THREADS / 32, units = ROWS * 4 * 4, lines = 32 / ROWS;
+  const mx_u64 share = (tile - e.first_tile) * (BLOCKS / units) + round * warps + threadIdx.x / 32;
+  const mx_u32 across = wide / 4;
+  const mx_u32 line = share >> 32 ? (mx_u32)(share / across) : (mx_u32)share / across;
+  return {line / lines * 128 + line % lines * ROWS, (mx_u32)(share - (mx_u64)line * across) * 4};
+}
+
+/* Whether all units of a tile are counted by shares. `wide`: blocks of a row. */
+template <mx_u32 BLOCKS> MX_FN bool mx_by_shares(const mx_entry &e, mx_u64 tile, mx_u32 cols, mx_u32 wide) {
+  const mx_u64 counted = (mx_u64)(e.rows / 128 * 128) * wide;
+  return cols % 128 == 0 && e.dst_row % 128 == 0 && e.dst_col % 128 == 0 && counted % BLOCKS == 0 &&
+         (tile - e.first_tile + 1) * BLOCKS <= counted;
 }
 
 #endif

@@ -26,7 +26,14 @@ constexpr mx_u32 MX_BATCH = mx_min(mx_min(4, MX_LANES), mx_max(1, 64 / (MX_RUNS 
 /* Whether the elements of a run that begins at column `col` are there at all. */
 MX_FN bool mx_has(mx_u32 cols, mx_u32 col) { return (MX_COLS > 0 && MX_COLS % MX_BLOCK == 0) || col < cols; }
 
-template <bool FULL> MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+/* Sectors of swizzled scales: neighbouring rows are different teams', rows far apart are batches. */
+constexpr mx_u32 MX_SHARE_ROWS = MX_TEAMS / 4;
+constexpr bool MX_SHARES = MX_DST_LAYOUT == MX_SWIZZLED && MX_BLOCK == 32 && MX_RUNS == 1 && MX_BATCH == 4 &&
+                           (MX_SHARE_ROWS == 1 || MX_SHARE_ROWS == 2) &&
+                           MX_TILE_UNITS % (MX_THREADS / 32 * MX_TEAMS * MX_BATCH) == 0;
+
+/* FULL: all units of the tile are there. SHARES: they are counted by shares. */
+template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 team = threadIdx.x % 32 / MX_LANES, lane = threadIdx.x % MX_LANES;
   constexpr mx_u32 apart = MX_LANES * MX_RUN; /* elements between two runs of a lane */
   for (mx_u32 round = 0; round < mx_rounds<MX_TEAMS, MX_BATCH>(); round++) {
@@ -35,7 +42,19 @@ template <bool FULL> MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile 
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
       const mx_u32 unit = mx_unit<MX_TEAMS, MX_BATCH>(round, b, team);
-      if (b == 0) {
+      if constexpr (SHARES) {
+        if (b == 0) {
+          const mx_spot share = mx_share_of<MX_SHARE_ROWS, MX_TILE_UNITS>(e, blockIdx.x, tile.wide, round);
+          walk[b].row = share.row + team / 4, walk[b].at = share.at + team % 4;
+          walk[b].src = mx_src_address(e, walk[b].row, walk[b].at * MX_BLOCK + lane * MX_RUN);
+          walk[b].dst = mx_dst_address(e, walk[b].row, walk[b].at * MX_BLOCK + lane * MX_RUN);
+        } else {
+          walk[b] = walk[b - 1];
+          walk[b].row += 32;
+          walk[b].src += (mx_u64)(mx_u32)e.src_ld * 32 * MX_SRC_SIZE;
+          walk[b].dst += (mx_u64)(mx_u32)e.dst_ld * 32 * MX_DST_SIZE;
+        }
+      } else if (b == 0) {
         walk[b] = mx_walk_to<MX_BLOCK>(e, tile, unit, lane * MX_RUN);
       } else {
         walk[b] = walk[b - 1];
@@ -87,8 +106,14 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
   constexpr bool whole = mx_rounds<MX_TEAMS, MX_BATCH>() * (MX_THREADS / MX_LANES) * MX_BATCH == MX_TILE_UNITS;
-  if (whole && tile.units == MX_TILE_UNITS)
-    mx_tile_blocks<true>(e, tile, cols);
+  if constexpr (MX_SHARES) {
+    if (mx_by_shares<MX_TILE_UNITS>(e, blockIdx.x, cols, tile.wide)) {
+      mx_tile_blocks<true, true>(e, tile, cols);
+      return;
+    }
+  }
+  if (whole && !MX_SHARES && tile.units == MX_TILE_UNITS)
+    mx_tile_blocks<true, false>(e, tile, cols);
   else
-    mx_tile_blocks<false>(e, tile, cols);
+    mx_tile_blocks<false, false>(e, tile, cols);
 }

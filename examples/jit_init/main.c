@@ -60,6 +60,7 @@ int main(int argc, char **argv) {
   options.sets = sets;
   mxg_error err = {0};
   mxg_bundle *bundle = NULL;
+  if (mxg_version_check(MXGEN_VERSION, &err)) return fail(&err); /* the library may be another one than was linked */
   if (mxg_generate(&bundle, argv[1], &options, &err)) return fail(&err);
   int code = move(bundle);
   mxg_bundle_free(bundle);

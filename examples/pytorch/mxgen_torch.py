@@ -17,6 +17,7 @@ numpy arrays with the host transport."""
 import ctypes
 import os
 import sys
+import warnings
 from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 
 ALL_GROUPS = 0xFFFFFFFF
@@ -40,6 +41,8 @@ def _torch():
 _torch_module = False
 
 
+HEADER_VERSION = 100  # MXRT_VERSION and MXGEN_VERSION of the headers that the structs below are of
+
 # ---- the library's structs, field by field as the headers have them (tests compare sizes and offsets) ----
 
 
@@ -58,6 +61,7 @@ class _TensorInfo(ctypes.Structure):
 
 _Progress = ctypes.CFUNCTYPE(None, c_void_p, c_uint64, c_uint64)
 _Record = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
+_Warn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 _GenerateProgress = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_uint, c_uint)
 
 
@@ -80,7 +84,7 @@ class _KernelCounts(ctypes.Structure):
 class _Options(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("archs", POINTER(c_char_p)), ("sets", POINTER(c_char_p)), ("out_dir", c_char_p),
                 ("threads", c_uint), ("progress", _GenerateProgress), ("user", c_void_p), ("embed", c_char_p),
-                ("no_cache", c_bool), ("counts", POINTER(_KernelCounts))]
+                ("no_cache", c_bool), ("counts", POINTER(_KernelCounts)), ("warn", _Warn), ("no_tune", c_bool)]
 
 
 STRUCTS = {"mxg_error": _Error, "mxg_tensor_info": _TensorInfo, "mxg_exec_options": _ExecOptions,
@@ -139,6 +143,7 @@ def _open(name):
 _FUNCTIONS = {
     "mxg_status_name": (c_char_p, [c_int]),
     "mxg_version": (c_char_p, []),
+    "mxg_version_check": (c_int, [c_uint, POINTER(_Error)]),
     "mxg_bundle_load": (c_int, [POINTER(c_void_p), c_char_p, POINTER(_Error)]),
     "mxg_bundle_save": (c_int, [c_void_p, c_char_p, POINTER(_Error)]),
     "mxg_bundle_digest": (c_char_p, [c_void_p]),
@@ -175,7 +180,10 @@ def _library(name, functions):
 
 
 def _runtime():
-    return _library("libmxrt.so.0", _FUNCTIONS)
+    if "libmxrt.so.0" not in _libraries:
+        error = _Error()
+        _check(_library("libmxrt.so.0", _FUNCTIONS).mxg_version_check(HEADER_VERSION, byref(error)), error)
+    return _libraries["libmxrt.so.0"]
 
 
 def _check(status, error):
@@ -264,6 +272,7 @@ def generate(recipe, sets=None, archs=None, threads=0, cache=True):
     options.sets = _texts([f"{key}={str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in (sets or {}).items()])
     options.threads, options.no_cache, options.counts = threads, not cache, ctypes.pointer(counts)
+    options.warn = _Warn(lambda user, text: warnings.warn(text.decode(errors="replace"), stacklevel=3))
     library = _library("libmxgen.so.0", _GENERATE)
     _check(library.mxg_generate(byref(handle), os.fsencode(recipe), byref(options), byref(error)), error)
     return Bundle(handle, counts)
@@ -316,6 +325,8 @@ def _address(array, what, shape, dtype, count, gpu, writes):
         raise ValueError(f"{what}: it is on {kind}{'' if index is None else f':{index}'}, and its rank has cuda:{gpu}")
     if name not in _dtypes(dtype):
         raise TypeError(f"{what}: expected {' or '.join(sorted(_dtypes(dtype)))}, got {name}")
+    if name == _TORCH_NAMES[dtype] and given != tuple(shape):
+        raise ValueError(f"{what}: expected the shape {list(shape)}, got {list(given)}; bytes (uint8) may have any")
     if not contiguous:
         raise ValueError(f"{what}: it is not contiguous")
     if size != count:

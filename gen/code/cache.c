@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* F_OFD_SETLK: locks that belong to an open file, so that threads exclude each other too */
 #include "cache.h"
 
+#include "cache_bundle.h"
 #include "cache_entry.h"
 #include "cache_folder.h"
 #include "error.h"
@@ -76,9 +77,9 @@ void mxg_cache_close(mxg_cache *cache) {
   mxg_free(cache);
 }
 
-static void name_of(char name[NAME_ROOM], const unsigned char key[MXG_CACHE_KEY]) {
+static void name_of(char name[NAME_ROOM], const unsigned char key[MXG_CACHE_KEY], const char *end) {
   mxg_sha256_hex(key, name);
-  strcpy(name + 64, ".mxk");
+  strcpy(name + 64, end);
 }
 
 bool mxg_cache_find(mxg_cache *cache, mxg_cache_entry *entry, const unsigned char key[MXG_CACHE_KEY]) {
@@ -87,7 +88,7 @@ bool mxg_cache_find(mxg_cache *cache, mxg_cache_entry *entry, const unsigned cha
   mxg_cache_entry read;
   *entry = (mxg_cache_entry){0};
   if (cache->folder < 0) return false;
-  name_of(name, key);
+  name_of(name, key, MXG_CACHE_KERNEL_END);
   unsigned char *file = mxg_entry_load(&count, NULL, cache->folder, name, cache->mode == MXG_CACHE_RW);
   if (!file) {
     int why = errno;
@@ -133,7 +134,8 @@ static bool write_all(int file, const unsigned char *bytes, size_t count) {
 }
 
 /* 0 or an errno. The temporary name has random digits: processes of two containers may have one number. */
-static int publish(const mxg_cache *cache, const char *name, const unsigned char *bytes, size_t count) {
+static int publish(const mxg_cache *cache, const char *name, const unsigned char *bytes, size_t count,
+                   const unsigned char *more, size_t more_count) {
   char path[MXG_CACHE_PATH + NAME_ROOM], fresh[MXG_CACHE_PATH + NAME_ROOM + 24];
   unsigned char random[8] = {0};
   mxg_temporary temporary;
@@ -143,7 +145,7 @@ static int publish(const mxg_cache *cache, const char *name, const unsigned char
   for (unsigned i = 0; i < sizeof random; i++) n += snprintf(fresh + n, sizeof fresh - (size_t)n, "%02x", random[i]);
   snprintf(path, sizeof path, "%s/%s", cache->path, name);
   if (mxg_temporary_open(&temporary, fresh, &err) != MXG_OK) return err.native ? err.native : EIO;
-  if (!write_all(temporary.fd, bytes, count)) {
+  if (!write_all(temporary.fd, bytes, count) || !write_all(temporary.fd, more, more_count)) {
     int why = errno ? errno : EIO;
     mxg_temporary_abort(&temporary);
     return why;
@@ -153,20 +155,55 @@ static int publish(const mxg_cache *cache, const char *name, const unsigned char
   return mxg_temporary_commit(&temporary, path, &err) == MXG_OK ? 0 : err.native ? err.native : EIO;
 }
 
+/* What a failed publish means for the rest of the run. */
+static void note_failure(mxg_cache *cache, const char *what, const char *name, int why) {
+  if (!why) return;
+  note(cache, what, name, strerror(why));
+  pthread_mutex_lock(&cache->lock);
+  cache->closed = cache->closed || why == ENOSPC || why == EROFS || why == EACCES || why == EDQUOT || why == EPERM;
+  pthread_mutex_unlock(&cache->lock);
+}
+
 void mxg_cache_put(mxg_cache *cache, const mxg_cache_entry *entry, const unsigned char key[MXG_CACHE_KEY]) {
   char name[NAME_ROOM];
   size_t count = 0;
   if (!may_write(cache)) return;
   unsigned char *bytes = mxg_entry_write(&count, entry, key);
   if (!bytes) return;
-  name_of(name, key);
-  int why = publish(cache, name, bytes, count);
+  name_of(name, key, MXG_CACHE_KERNEL_END);
+  int why = publish(cache, name, bytes, count, NULL, 0);
   mxg_free(bytes);
-  if (!why) return;
-  note(cache, "not cached: kernel cache entry", name, strerror(why));
-  pthread_mutex_lock(&cache->lock);
-  cache->closed = cache->closed || why == ENOSPC || why == EROFS || why == EACCES || why == EDQUOT || why == EPERM;
-  pthread_mutex_unlock(&cache->lock);
+  note_failure(cache, "not cached: kernel cache entry", name, why);
+}
+
+bool mxg_cache_find_bundle(mxg_cache *cache, mxg_bundle **out, const unsigned char key[MXG_CACHE_KEY]) {
+  char name[NAME_ROOM];
+  *out = NULL;
+  if (cache->folder < 0) return false;
+  name_of(name, key, MXG_CACHE_BUNDLE_END);
+  const char *what = "damaged bundle cache entry";
+  switch (mxg_bundle_entry_load(out, cache->folder, name, key, cache->mode == MXG_CACHE_RW)) {
+  case MXG_BUNDLE_ENTRY_GOOD: return true;
+  case MXG_BUNDLE_ENTRY_STALE: break;
+  case MXG_BUNDLE_ENTRY_NO_FILE: note(cache, what, name, "it is no regular file, or empty"); break;
+  case MXG_BUNDLE_ENTRY_DAMAGED: note(cache, what, name, "its bytes are not what was written; it is made anew"); break;
+  case MXG_BUNDLE_ENTRY_NONE: break;
+  }
+  return false;
+}
+
+void mxg_cache_put_bundle(mxg_cache *cache, const mxg_bundle *bundle, const mxg_cache_file *files, uint32_t count,
+                          const unsigned char key[MXG_CACHE_KEY]) {
+  char name[NAME_ROOM];
+  size_t head_bytes = 0, image_bytes = 0;
+  const unsigned char *image = mxg_bundle_image(bundle, &image_bytes);
+  if (image_bytes > MXG_BUNDLE_ENTRY_MAX || !may_write(cache)) return;
+  unsigned char *head = mxg_bundle_entry_head(&head_bytes, bundle, files, count, key);
+  if (!head) return;
+  name_of(name, key, MXG_CACHE_BUNDLE_END);
+  int why = publish(cache, name, head, head_bytes, image, image_bytes);
+  mxg_free(head);
+  note_failure(cache, "not cached: bundle cache entry", name, why);
 }
 
 /* One file for all keys: a key's lock is one byte of it, so that no lock file is ever left or removed under a waiter.

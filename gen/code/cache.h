@@ -1,12 +1,16 @@
-/* cache.h -- the disk cache of compiled kernels: one self-checking file an entry. It knows keys and entries, not what
-** a key is made of (compile.c) nor how NVRTC works.
-**
-** Nothing here fails a generate: whatever is wrong with the folder or an entry is a miss, and mxg_cache_note says what.
-** The folder is trusted as the user's own file; damage is found, forgery by the same user is not. Thread-safe. */
+/* cache.h -- the disk cache of compiled kernels and of whole bundles: one self-checking file an entry. It knows keys
+ *and
+ ** entries, not what a key is made of (compile.c, generate_cache.c) nor how NVRTC works.
+ **
+ ** Nothing here fails a generate: whatever is wrong with the folder or an entry is a miss, and mxg_cache_note says
+ *what.
+ ** The folder is trusted as the user's own file; damage is found, forgery by the same user is not. Thread-safe. */
 #ifndef MXG_CACHE_H
 #define MXG_CACHE_H
 
 #include "mxrt.h"
+
+#include "bundle.h"
 
 enum { MXG_CACHE_NOTE = 256, MXG_CACHE_KEY = 32, MXG_CACHE_PATH = 3072 };
 
@@ -40,6 +44,22 @@ bool mxg_cache_find(mxg_cache *cache, mxg_cache_entry *entry, const unsigned cha
 /* Publishes an entry whole, in place of whatever has its name. The entry stays the caller's. */
 void mxg_cache_put(mxg_cache *cache, const mxg_cache_entry *entry, const unsigned char key[MXG_CACHE_KEY]);
 
+/* ---- whole bundles. Such an entry also names the files that the bundle was made of, which must still be the same.
+ * ---- */
+
+typedef struct mxg_cache_file {
+  const char *path;
+  unsigned char digest[32]; /* SHA-256 */
+} mxg_cache_file;
+
+/* False for a miss. The plan of what is found was checked when it was put; its bytes are those. */
+bool mxg_cache_find_bundle(mxg_cache *cache, mxg_bundle **out, const unsigned char key[MXG_CACHE_KEY]);
+void mxg_cache_put_bundle(mxg_cache *cache, const mxg_bundle *bundle, const mxg_cache_file *files, uint32_t count,
+                          const unsigned char key[MXG_CACHE_KEY]);
+
+/* SHA-256 of a regular file of at most 1 MiB. */
+bool mxg_cache_digest_file(unsigned char digest[32], const char *path);
+
 /* One process or thread at a time makes an entry: only to save work, never needed for right results. `wait`: until the
 ** lock is free, or half a minute has passed. Where locks do not work, or for a cache that cannot be written, the answer
 ** is MXG_CACHE_GOT with nothing to hold. A holder that dies lets go. */
@@ -53,8 +73,8 @@ void mxg_cache_note(mxg_cache *cache, char note[MXG_CACHE_NOTE]);
 /* ---- the whole folder, for `mxgen cache` ---- */
 
 typedef struct mxg_cache_item {
-  char file[80]; /* its name in the folder */
-  char kernel[96], arch[16];
+  char file[80];             /* its name in the folder */
+  char kernel[96], arch[16]; /* of a bundle: "bundle NAME", and "sm_90a" or "6 archs" */
   uint64_t bytes;
   int64_t used; /* seconds since 1970 when it was last taken */
   bool damaged;

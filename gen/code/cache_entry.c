@@ -87,7 +87,7 @@ bool mxg_entry_read(mxg_cache_entry *entry, unsigned char *file, size_t count, c
 }
 
 /* Last use is the time of last access, set by hand: mounts with noatime and relatime do not. */
-static void touch_file(int file, const struct stat *info) {
+void mxg_entry_touch(int file, const struct stat *info) {
   struct timespec now, times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
   if (clock_gettime(CLOCK_REALTIME, &now) == 0 && now.tv_sec - info->st_atim.tv_sec > TOUCH_SECONDS)
     (void)futimens(file, times);
@@ -116,7 +116,7 @@ unsigned char *mxg_entry_load(size_t *count, int64_t *used, int folder, const ch
     bytes = NULL;
   }
   if (bytes && used) *used = info.st_atim.tv_sec;
-  if (bytes && touch) touch_file(file, &info);
+  if (bytes && touch) mxg_entry_touch(file, &info);
   close(file);
   if (!bytes) errno = fault;
   return bytes;

@@ -20,4 +20,8 @@ bool mxg_entry_read(mxg_cache_entry *entry, unsigned char *file, size_t count, c
 ** cannot be an entry. `used` may be NULL; else it gets the time of last use. */
 unsigned char *mxg_entry_load(size_t *count, int64_t *used, int folder, const char *name, bool touch);
 
+/* Sets the time of last access, by which the cache is trimmed, unless that is recent. */
+struct stat;
+void mxg_entry_touch(int file, const struct stat *info);
+
 #endif

@@ -3,6 +3,7 @@
  ** entries are cache.c's. */
 #include "cache_folder.h"
 
+#include "cache_bundle.h"
 #include "cache_entry.h"
 #include "error.h"
 #include "memory.h"
@@ -83,7 +84,8 @@ int mxg_cache_folder_open(char path[MXG_CACHE_PATH], bool create, char why[MXG_C
 /* ---- what is in it ----------------------------------------------------------------------------------------------- */
 
 bool mxg_cache_is_entry(const char *name) {
-  return strspn(name, "0123456789abcdef") == 64 && strcmp(name + 64, ".mxk") == 0;
+  return strspn(name, "0123456789abcdef") == 64 &&
+         (strcmp(name + 64, MXG_CACHE_KERNEL_END) == 0 || strcmp(name + 64, MXG_CACHE_BUNDLE_END) == 0);
 }
 
 /* ".<64 hex digits>....tmp", a writer's file that has no name yet. */
@@ -129,6 +131,10 @@ static void describe(mxg_cache_item *item, int folder, const char *name) {
   if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
     item->bytes = (uint64_t)info.st_size;
     item->used = info.st_atim.tv_sec;
+  }
+  if (strcmp(name + 64, MXG_CACHE_BUNDLE_END) == 0) {
+    item->damaged = !mxg_bundle_entry_describe(item, folder, name);
+    return;
   }
   unsigned char *bytes = mxg_entry_load(&count, &item->used, folder, name, false);
   if (bytes && mxg_entry_read(&entry, bytes, count, NULL)) {

@@ -8,7 +8,9 @@
 ** there. */
 int mxg_cache_folder_open(char path[MXG_CACHE_PATH], bool create, char why[MXG_CACHE_NOTE]);
 
-/* "<64 hex digits>.mxk" */
+/* "<64 hex digits>.mxk", a kernel's, or ".mxw", a whole bundle's. */
+#define MXG_CACHE_KERNEL_END ".mxk"
+#define MXG_CACHE_BUNDLE_END ".mxw"
 bool mxg_cache_is_entry(const char *name);
 
 /* Removes what writers that died left more than a day ago, with `all` every such file; adds to the counts. */

@@ -43,6 +43,7 @@ typedef struct job {
   uint32_t next;      /* under the lock: the source that nobody has taken yet */
   bool stop, waiting; /* waiting: the second round, for what other processes were making in the first */
   struct result *results;
+  char build[MXG_NVRTC_BUILD_ROOM]; /* in the keys */
 } job;
 
 typedef struct result {
@@ -250,6 +251,7 @@ static void make_keys(job *j, const char *build) {
     add_text(&hash, source->kernel);
     mxg_sha256_end(&hash, j->results[i].key);
   }
+  snprintf(j->build, sizeof j->build, "%s", build);
   j->keyed = true;
 }
 
@@ -424,11 +426,14 @@ static mxg_status list_headers(job *j, mxg_arena *arena, mxg_error *err) {
   return MXG_OK;
 }
 
+static bool find_build(char build[MXG_NVRTC_BUILD_ROOM], mxg_cache *cache, bool jit) {
+  build[0] = 0;
+  return cache && (mxg_nvrtc_build(build, NULL) || (!jit && read_record(build, cache)));
+}
+
 /* What can be had without NVRTC. `build`: of the NVRTC whose kernels were looked for, "" when it is not known. */
 static void try_cache(job *j, char build[MXG_NVRTC_BUILD_ROOM], bool jit) {
-  build[0] = 0;
-  if (!j->cache) return;
-  if (!mxg_nvrtc_build(build, NULL) && (jit || !read_record(build, j->cache))) return;
+  if (!find_build(build, j->cache, jit)) return;
   make_keys(j, build);
   find_all_cached(j);
 }
@@ -473,6 +478,12 @@ static mxg_status read_jit(bool *jit, mxg_error *err) {
   return MXG_OK;
 }
 
+bool mxg_compile_build(char build[MXG_NVRTC_BUILD_ROOM], mxg_cache *cache) {
+  bool jit;
+  build[0] = 0;
+  return read_jit(&jit, NULL) == MXG_OK && find_build(build, cache, jit);
+}
+
 static mxg_status refuse_missing(const job *j, const mxg_source *missing, const char *build, mxg_error *err) {
   char folder[MXG_CACHE_PATH];
   const char *from;
@@ -507,6 +518,10 @@ static void count_use(mxg_compile_use *use, const job *j) {
     use->nvrtc_minor = r->nvrtc_minor;
   }
   if (j->cache && j->nvrtc && !j->keyed) use->unkeyed = true;
+  if (!j->keyed || (use->build[0] && strcmp(use->build, j->build) != 0))
+    use->build[0] = 0; /* not all of them have one key */
+  else
+    memcpy(use->build, j->build, sizeof use->build);
 }
 
 static mxg_status compile(const mxg_cubin **out, job *j, mxg_compile_use *use, unsigned threads, bool jit,

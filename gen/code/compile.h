@@ -12,6 +12,8 @@ typedef struct mxg_nvrtc_info {
 } mxg_nvrtc_info;
 void mxg_nvrtc_find(mxg_nvrtc_info *info);
 
+enum { MXG_NVRTC_BUILD_ROOM = 1024 }; /* for a text that says which build of NVRTC: see mxg_nvrtc_build */
+
 typedef struct mxg_cubin {
   const void *bytes;
   size_t count;
@@ -35,7 +37,12 @@ typedef struct mxg_compile_use {
   uint32_t cached, compiled;         /* kernels, by where they came from */
   uint32_t nvrtc_major, nvrtc_minor; /* of the NVRTC that made them, now or then; 0.0 when there were none */
   bool unkeyed;                      /* the cache was left alone: NVRTC does not tell its build */
+  char build[MXG_NVRTC_BUILD_ROOM];  /* the one that the kernels' keys have; "" where unkeyed, or without a cache */
 } mxg_compile_use;
+
+/* The build of NVRTC whose kernels mxg_compile_cached looks for before it loads any. False, and "", where it is not
+** known. */
+bool mxg_compile_build(char build[MXG_NVRTC_BUILD_ROOM], mxg_cache *cache);
 
 /* The same, with what `cache` holds taken from there and the rest put there; NVRTC is opened only when something is
 ** missing. `cache` may be NULL. Where MXGEN_JIT is off, a missing kernel is MXG_ERR_UNSUPPORTED. `use` may be NULL. */

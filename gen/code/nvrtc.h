@@ -43,7 +43,6 @@ mxg_status mxg_nvrtc_open(const mxg_nvrtc **out, mxg_error *err);
  *the
  ** files that mxg_nvrtc_open would most likely take; nothing is loaded. With an open one: of what is loaded. False, and
  ** "", where that cannot be told. */
-enum { MXG_NVRTC_BUILD_ROOM = 1024 };
 bool mxg_nvrtc_build(char build[MXG_NVRTC_BUILD_ROOM], const mxg_nvrtc *nvrtc);
 
 #endif

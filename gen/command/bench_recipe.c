@@ -1,9 +1,11 @@
 /* bench_recipe.c -- `mxgen bench RECIPE`: a schedule on this machine's GPUs, checked and timed. */
 #include "bench_gather.h"
-#include "driver.h"
+#include "cost.h"
 #include "launcher.h"
 #include "progress.h"
 #include "recipe_args.h"
+
+#include "bundle.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +14,7 @@ static const mxg_column columns[] = {{"transport", "transport", false},
                                      {"median us", "median_us", true},
                                      {"least", "least_us", true},
                                      {"most", "most_us", true},
+                                     {"expected", "expected_us", true},
                                      {"of floor", "of_floor", true},
                                      {"GB/s", "gb_s", true},
                                      {"start us", "start_us", true},
@@ -20,11 +23,13 @@ static const mxg_column columns[] = {{"transport", "transport", false},
                                      {"wrong", "wrong_bytes", true},
                                      {NULL, NULL, false}};
 
-static void add_line(mxg_grid *grid, const mxg_gather_bench *bench, const mxg_gather_line *line) {
+static void add_line(mxg_grid *grid, const mxg_gather_bench *bench, const mxg_rates *rates,
+                     const mxg_gather_line *line) {
   mxg_grid_puts(grid, line->transport);
   mxg_grid_format(grid, "%.1f", line->median * 1e6);
   mxg_grid_format(grid, "%.1f", line->least * 1e6);
   mxg_grid_format(grid, "%.1f", line->most * 1e6);
+  mxg_grid_format(grid, "%.1f", mxg_cost_of_plan(rates, line->chosen, mxg_bundle_plan(bench->bundle)) * 1e6);
   mxg_grid_format(grid, "%.3f", bench->floor > 0 ? line->median / bench->floor : 0);
   mxg_grid_format(grid, "%.1f", line->median > 0 ? (double)bench->received / line->median * 1e-9 : 0);
   mxg_grid_format(grid, "%.1f", line->start * 1e6);
@@ -33,10 +38,10 @@ static void add_line(mxg_grid *grid, const mxg_gather_bench *bench, const mxg_ga
   mxg_grid_count(grid, line->wrong);
 }
 
-static void print(const mxg_gather_bench *bench, bool json, mxg_text *text) {
+static void print(const mxg_gather_bench *bench, const mxg_tuned *tuned, bool json, mxg_text *text) {
   mxg_grid grid;
   mxg_grid_begin(&grid, columns);
-  for (unsigned i = 0; i < bench->line_count; i++) add_line(&grid, bench, &bench->lines[i]);
+  for (unsigned i = 0; i < bench->line_count; i++) add_line(&grid, bench, &tuned->rates, &bench->lines[i]);
   if (json) {
     mxg_text_puts(text, "{\n  \"device\": ");
     mxg_text_json(text, bench->device);
@@ -46,6 +51,8 @@ static void print(const mxg_gather_bench *bench, bool json, mxg_text *text) {
                     bench->ranks, bench->gpus, (unsigned long long)bench->received,
                     (unsigned long long)bench->source_bytes, (unsigned long long)bench->target_bytes,
                     bench->pull_rate * 1e-9, bench->floor * 1e6);
+    mxg_text_puts(text, ",\n  \"rates\": ");
+    mxg_text_json(text, tuned->rates_name);
     mxg_text_puts(text, ",\n  \"lines\": ");
     mxg_grid_json(&grid, text);
     mxg_text_puts(text, "\n}\n");
@@ -58,11 +65,14 @@ static void print(const mxg_gather_bench *bench, bool json, mxg_text *text) {
     mxg_text_puts(
         text, "\nmedian, least, most: of the slowest rank, all beginning together, other data in the L2. start: the "
               "host's time. wrong:\nbytes of poisoned targets that are not the host transport's.\n");
+    mxg_text_format(text, "expected: us, by the cost model with the rates of %s.\n", tuned->rates_name);
+    for (unsigned i = 0; i < bench->line_count; i++)
+      if (*bench->lines[i].why) mxg_text_format(text, "%s: %s.\n", bench->lines[i].transport, bench->lines[i].why);
   }
   mxg_grid_free(&grid);
 }
 
-static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_error *err) {
+static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tuned *tuned, mxg_error *err) {
   bool all = !args->transport || !strcmp(args->transport, "all");
   mxg_gather_bench bench = {.bundle = bundle,
                             .copy = all || !strcmp(args->transport, "copy"),
@@ -84,7 +94,12 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
   mxg_processes_leave(&bench.processes);
   MXG_TRY(status);
   mxg_text text = {0};
-  if (speaks) print(&bench, args->json, &text);
+  if (!tuned->there) {
+    const char *name;
+    tuned->rates = *mxg_rates_of(bench.device, &name);
+    snprintf(tuned->rates_name, sizeof tuned->rates_name, "%s", name);
+  }
+  if (speaks) print(&bench, tuned, args->json, &text);
   uint64_t wrong = 0;
   for (unsigned i = 0; i < bench.line_count; i++) wrong += bench.lines[i].wrong;
   if (speaks) MXG_TRY(mxg_out(&text, err));
@@ -95,16 +110,32 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_er
 }
 
 mxg_status mxg_bench_recipe(const mxg_args *args, mxg_error *err) {
+  char names[MXG_GATHER_ARCHS][16];
+  const char *archs[MXG_GATHER_ARCHS + 1];
   mxg_bundle *bundle = NULL;
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_tuned tuned = {.rates = mxg_default_rates};
+  snprintf(tuned.rates_name, sizeof tuned.rates_name, "%s", mxg_default_rates_name);
+  options.sets = args->sets.items;
+  options.archs = archs;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
   if (mxg_launcher_wanted(args)) return mxg_launcher_run(args, err);
   if (mxg_args_is_bundle(args->operands[0])) {
     if (args->sets.count)
       return mxg_fail(err, MXG_ERR_USAGE, 904, "--set goes with a recipe; a bundle is made already");
     MXG_TRY(mxg_bundle_load(&bundle, args->operands[0], err));
   } else {
-    MXG_TRY(mxg_args_generate_here(&bundle, args, err));
+    mxg_generation g = {0};
+    MXG_TRY(mxg_gather_archs(names, archs, err));
+    mxg_status status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
+    tuned = g.tuned;
+    bundle = g.bundle;
+    g.bundle = NULL;
+    mxg_generation_free(&g);
+    MXG_TRY(status);
   }
-  mxg_status status = measure(args, bundle, err);
+  mxg_status status = measure(args, bundle, &tuned, err);
   mxg_bundle_free(bundle);
   return status;
 }

@@ -8,8 +8,12 @@
 #include "print.h"
 #include "progress.h"
 #include "recipe_args.h"
+#include "temp.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const mxg_column columns[] = {{"work", "work", false},        {"shape", "shape", false},
                                      {"graph us", "graph_us", true}, {"p10", "graph_us_p10", true},
@@ -70,11 +74,32 @@ static void tell(void *user, const char *what, unsigned done, unsigned all) {
   mxg_progress(done, all, what);
 }
 
-static const mxg_column code_columns[] = {
-    {"work", "work", false},        {"arch", "arch", false},
-    {"regs", "registers", true},    {"shared", "shared_bytes", true},
-    {"local", "local_bytes", true}, {"instructions an element", "instructions", true},
-    {"budget", "budget", true},     {NULL, NULL, false}};
+static const mxg_column code_columns[] = {{"work", "work", false},
+                                          {"kernel", "kernel", false},
+                                          {"arch", "arch", false},
+                                          {"regs", "registers", true},
+                                          {"shared", "shared_bytes", true},
+                                          {"local", "local_bytes", true},
+                                          {"instructions an element", "instructions", true},
+                                          {"budget", "budget", true},
+                                          {NULL, NULL, false}};
+
+/* KERNEL.ARCH.cubin in a folder that is there, or is made. */
+static mxg_status write_cubins(const char *folder, const mxg_code_line *lines, uint32_t count, mxg_error *err) {
+  if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+    mxg_fail(err, MXG_ERR_IO, 910, "cannot make the folder: %s", strerror(errno));
+    mxg_error_place(err, folder, 0, 0, 0);
+    return MXG_ERR_IO;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    char name[96], path[4096];
+    snprintf(name, sizeof name, "%s.%s.cubin", lines[i].kernel, lines[i].arch);
+    if (!mxg_path_join(path, sizeof path, folder, name))
+      return mxg_fail(err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
+    MXG_TRY(mxg_file_write(path, lines[i].cubin, lines[i].cubin_bytes, err));
+  }
+  return MXG_OK;
+}
 
 static mxg_status run_code(const mxg_args *args, mxg_error *err) {
   mxg_arena arena = {0};
@@ -87,9 +112,11 @@ static mxg_status run_code(const mxg_args *args, mxg_error *err) {
   if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
   if (args->archs) archs = list;
   mxg_status status = mxg_bench_code(&lines, &count, archs, args->only, &arena, err);
+  if (status == MXG_OK && args->out) status = write_cubins(args->out, lines, count, err);
   mxg_grid_begin(&grid, code_columns);
   for (uint32_t i = 0; i < count; i++) {
     mxg_grid_puts(&grid, lines[i].work);
+    mxg_grid_puts(&grid, lines[i].kernel);
     mxg_grid_puts(&grid, lines[i].arch);
     mxg_grid_count(&grid, lines[i].registers);
     mxg_grid_count(&grid, lines[i].shared_bytes);
@@ -140,6 +167,7 @@ static const mxg_option options[] = {
     {"only", 0, MXG_OPTION_TEXT, offsetof(mxg_args, only), 0, "TEXT", "only works whose name holds TEXT"},
     {"quick", 0, MXG_OPTION_FLAG, offsetof(mxg_args, quick), 0, NULL, "leave the large matrices out"},
     {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST", "code: architectures, sm_80,sm_90a,..."},
+    {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "DIR", "code: keep the cubins there"},
     {"device", 0, MXG_OPTION_COUNT, offsetof(mxg_args, device), offsetof(mxg_args, has_device), "N", "GPU to use"},
     {"threads", 0, MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
      "threads of a block, in place of the chosen number"},
@@ -160,6 +188,7 @@ static const mxg_option options[] = {
     {"no-graph", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_graph), 0, NULL, "start step by step, not as a CUDA graph"},
     {"no-check", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_check), 0, NULL, "do not compare targets with the host's"},
     MXG_OPTION_SETS,
+    MXG_OPTION_NO_TUNE,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END};
 

@@ -1,4 +1,5 @@
-/* cmd_cache.c -- `mxgen cache ls|trim|clear`: what the kernel cache holds, and what shall go from it. */
+/* cmd_cache.c -- `mxgen cache ls|trim|clear`: what the cache of kernels and bundles holds, and what shall go from it.
+ */
 #include "cache.h"
 #include "command.h"
 #include "memory.h"
@@ -144,15 +145,17 @@ const mxg_verb mxg_verb_cache = {
     .name = "cache",
     .operands = "ls|trim|clear",
     .summary = "list or empty the kernel cache",
-    .text = "Compiled kernels are kept on disk, one file each, so that the next generate need not compile them.\n"
-            "  ls      lists them, the last used first\n"
-            "  trim    removes the longest unused until --size is kept, and whatever is damaged\n"
-            "  clear   removes all\n"
-            "The folder is MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE=off|ro|rw "
-            "says how\n"
-            "generate uses it; with MXGEN_JIT=off it compiles nothing, and every kernel must be there. Removing "
-            "entries is\n"
-            "safe at any time, also while another process reads them.",
+    .text =
+        "Compiled kernels are kept on disk, one file each, so that the next generate need not compile them; so are\n"
+        "whole bundles that a program generates in its process.\n"
+        "  ls      lists them, the last used first\n"
+        "  trim    removes the longest unused until --size is kept, and whatever is damaged\n"
+        "  clear   removes all\n"
+        "The folder is MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE=off|ro|rw "
+        "says how\n"
+        "generate uses it; with MXGEN_JIT=off it compiles nothing, and every kernel must be there. Removing "
+        "entries is\n"
+        "safe at any time, also while another process reads them.",
     .options = options,
     .least = 1,
     .most = 1,

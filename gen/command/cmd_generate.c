@@ -84,6 +84,7 @@ static void print_text(const mxg_generation *g, const char *out, double seconds,
   for (; g->archs[archs]; archs++)
     for (uint32_t k = 0; k < g->plan->kernel_count; k++) cubin_bytes += g->cubins[archs][k].count;
   mxg_kernels_print(g->bundle, text);
+  if (g->tuned.there) mxg_text_format(text, "\n%s (%s)\n", g->tuned.text, g->tune_path);
   mxg_text_format(text, "\nwrote %s: %u kernels, %u architectures, ", out, g->plan->kernel_count, archs);
   mxg_text_size(text, cubin_bytes);
   mxg_text_format(text,
@@ -130,6 +131,8 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   options.threads = (unsigned)args->threads;
   options.progress = tell;
   options.no_cache = args->no_cache;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
   if (args->source_only && args->archs)
     return mxg_fail(err, MXG_ERR_USAGE, 904, "--source-only makes no cubins, so it does not go with --arch");
   if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
@@ -146,6 +149,7 @@ static const mxg_option options[] = {
     {"embed", 0, MXG_OPTION_TEXT, offsetof(mxg_args, embed), 0, "NAME",
      "the bundle as C too: an array NAME in embed/NAME.c"},
     MXG_OPTION_SETS,
+    MXG_OPTION_NO_TUNE,
     {"threads", 'j', MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",
      "compile threads; default: one a core"},
     {"no-cache", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_cache), 0, NULL,

@@ -23,7 +23,9 @@ static mxg_status read_config(mxg_hf_config *config, char from[256], const mxg_a
   }
   if (!mxg_path_join(path, sizeof path, args->from_weights, "config.json"))
     return mxg_fail(err, MXG_ERR_INPUT, 911, "the folder's name is too long");
-  MXG_TRY(mxg_hf_config_load(config, path, err));
+  mxg_status status = mxg_hf_config_load(config, path, err);
+  if (status == MXG_ERR_IO) mxg_error_help(err, "the family is read from config.json; it belongs beside the weights");
+  MXG_TRY(status);
   uint32_t differ;
   MXG_TRY(mxg_hf_config_measure(config, args->from_weights, &differ, err));
   snprintf(from, 256, "the weights' headers");
@@ -71,8 +73,10 @@ const mxg_verb mxg_verb_init = {
     .text =
         "Writes a commented recipe for a model of a known family (llama, qwen3, qwen3_moe, glm4_moe, deepseek_v3,\n"
         "mixtral): MXFP8 on the source side, BF16 under Hugging Face names on the target side. A side is whole, or\n"
-        "spread as Megatron does; dp is as small as fits unless it is given.\n\n"
-        "  mxgen init config.json --source tp=4,ep=8 --target whole --out recipe.lua",
+        "spread as Megatron does; dp is as small as fits unless it is given. --from-weights believes the headers where\n"
+        "they differ from config.json; what they hold besides is told by mxgen check RECIPE --weights DIR --side target.\n\n"
+        "  mxgen init config.json --source tp=4,ep=8 --target whole --out recipe.lua\n"
+        "  mxgen init --from-weights Qwen3-30B-A3B --source tp=4,ep=8 --out recipe.lua",
     .options = options,
     .least = 0,
     .most = 1,

@@ -1,4 +1,5 @@
-/* cmd_plan.c -- `mxgen plan`: what moves, in which kernels and buckets, in exact bytes. */
+/* cmd_plan.c -- `mxgen plan`: what moves, in which kernels and buckets, in exact bytes, and how long that may take. */
+#include "cost.h"
 #include "error.h"
 #include "plan_build.h"
 #include "recipe_args.h"
@@ -6,6 +7,111 @@
 static uint32_t detail_of(const mxg_args *args) {
   if (args->has_rank) return (uint32_t)args->rank;
   return args->full ? MXG_PLAN_PIECES : MXG_PLAN_TOTALS;
+}
+
+/* ---- what it is expected to take ---- */
+
+static const mxg_column columns[] = {{"rank", "rank", true},
+                                     {"bucket", "bucket", true},
+                                     {"received", "received_bytes", true},
+                                     {"converted", "converted_bytes", true},
+                                     {"floor us", "floor_us", true},
+                                     {"copy us", "copy_us", true},
+                                     {"direct us", "direct_us", true},
+                                     {"nccl us", "nccl_us", true},
+                                     {NULL, NULL, false}};
+
+static void add_load(mxg_grid *grid, const mxg_rates *rates, uint32_t rank, uint32_t bucket, const mxg_load *load) {
+  static const mxg_transport transports[] = {MXG_COPY, MXG_DIRECT, MXG_NCCL};
+  mxg_grid_count(grid, rank);
+  if (bucket == MXG_NONE)
+    mxg_grid_puts(grid, "all");
+  else
+    mxg_grid_count(grid, bucket);
+  mxg_grid_count(grid, load->received);
+  mxg_grid_count(grid, load->converted);
+  mxg_grid_format(grid, "%.1f", mxg_cost_floor(rates, load) * 1e6);
+  for (size_t i = 0; i < sizeof transports / sizeof *transports; i++)
+    mxg_grid_format(grid, "%.1f", mxg_cost(rates, transports[i], load) * 1e6);
+}
+
+static void print_loads(const mxg_generation *g, const mxg_args *args, mxg_text *text) {
+  const mxg_rates *rates = &g->tuned.rates;
+  mxg_grid grid;
+  mxg_grid_begin(&grid, columns);
+  for (uint32_t rank = 0; rank < g->plan->rank_count; rank++) {
+    if (args->has_rank && rank != args->rank) continue;
+    mxg_load load = mxg_load_of_rank(g->plan, rank);
+    add_load(&grid, rates, rank, MXG_NONE, &load);
+    uint32_t buckets = args->has_rank || args->full ? mxg_bucket_count(g->plan, rank) : 0;
+    for (uint32_t b = 0; b < buckets; b++) {
+      load = mxg_load_of_bucket(g->plan, rank, b);
+      add_load(&grid, rates, rank, b, &load);
+    }
+  }
+  if (args->json)
+    mxg_grid_json(&grid, text);
+  else
+    mxg_grid_print(&grid, text, "");
+  mxg_grid_free(&grid);
+}
+
+/* What MXG_AUTO will be where the GPUs reach each other, and why. */
+static void print_choice(const mxg_generation *g, mxg_text *text) {
+  const mxg_hints *hints = &g->tuned.hints;
+  double copy = mxg_cost_of_plan(&mxg_default_rates, MXG_COPY, g->plan);
+  double direct = mxg_cost_of_plan(&mxg_default_rates, MXG_DIRECT, g->plan);
+  if (!g->tuned.there) {
+    mxg_text_format(text, "transport  %s: %.0f us expected of copy, %.0f us of direct\n",
+                    direct <= copy ? "direct" : "copy", copy * 1e6, direct * 1e6);
+    return;
+  }
+  mxg_text_format(text, "transport  %s: %s\n", mxg_tune_transport_name(hints->transport), g->tuned.text);
+  if (!hints->chunk_bytes && !hints->copy_streams && !g->tuned.bucket_bytes) return;
+  mxg_text_puts(text, "tuned     ");
+  if (hints->chunk_bytes) mxg_text_format(text, " chunk %llu", (unsigned long long)hints->chunk_bytes);
+  if (hints->copy_streams) mxg_text_format(text, " streams %u", hints->copy_streams);
+  if (g->tuned.bucket_bytes) mxg_text_format(text, " bucket %llu", (unsigned long long)g->tuned.bucket_bytes);
+  mxg_text_puts(text, "\n");
+}
+
+static void print_rates(const mxg_generation *g, mxg_text *text) {
+  const mxg_rates *r = &g->tuned.rates;
+  mxg_text_format(
+      text,
+      "\nrates of %s, GB/s while all GPUs receive: copy engines %.1f, kernels %.1f, NCCL %.1f; memory %.0f\n"
+      "floor: no transport is faster. A bucket by itself starts by itself, so that buckets add up to more "
+      "than all.\n",
+      g->tuned.rates_name, r->copy_pull * 1e-9, r->kernel_pull * 1e-9, r->nccl_pull * 1e-9, r->memory * 1e-9);
+}
+
+static void predict_json(const mxg_generation *g, const mxg_args *args, mxg_text *text) {
+  const mxg_rates *r = &g->tuned.rates;
+  mxg_text_puts(text, "{\n  \"plan\": ");
+  mxg_text_json(text, g->plan->name);
+  mxg_text_puts(text, ",\n  \"rates\": {\"of\": ");
+  mxg_text_json(text, g->tuned.rates_name);
+  mxg_text_format(text,
+                  ", \"copy_pull_gb_s\": %.2f, \"kernel_pull_gb_s\": %.2f, \"nccl_pull_gb_s\": %.2f, "
+                  "\"memory_gb_s\": %.2f},\n  \"expected\": ",
+                  r->copy_pull * 1e-9, r->kernel_pull * 1e-9, r->nccl_pull * 1e-9, r->memory * 1e-9);
+  print_loads(g, args, text);
+  mxg_text_puts(text, "\n}\n");
+}
+
+static void print(const mxg_generation *g, const mxg_args *args, mxg_text *text) {
+  if (args->predict && args->json) {
+    predict_json(g, args, text);
+  } else if (args->predict) {
+    print_loads(g, args, text);
+    print_rates(g, text);
+    print_choice(g, text);
+  } else if (args->json) {
+    mxg_plan_json(g->plan, g->model, text);
+  } else {
+    mxg_plan_print(g->plan, g->model, detail_of(args), text);
+    print_choice(g, text);
+  }
 }
 
 static mxg_status run(const mxg_args *args, mxg_error *err) {
@@ -17,10 +123,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   }
   if (status == MXG_OK) {
     mxg_text text = {0};
-    if (args->json)
-      mxg_plan_json(g.plan, g.model, &text);
-    else
-      mxg_plan_print(g.plan, g.model, detail_of(args), &text);
+    print(&g, args, &text);
     status = mxg_out(&text, err);
   }
   mxg_generation_free(&g);
@@ -30,8 +133,11 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 static const mxg_option options[] = {
     {"full", 0, MXG_OPTION_FLAG, offsetof(mxg_args, full), 0, NULL, "every piece and step, not totals a rank"},
     {"rank", 0, MXG_OPTION_COUNT, offsetof(mxg_args, rank), offsetof(mxg_args, has_rank), "N",
-     "the pieces and steps of this rank"},
+     "the pieces and steps of this rank; with --predict: its buckets"},
+    {"predict", 0, MXG_OPTION_FLAG, offsetof(mxg_args, predict), 0, NULL,
+     "what each rank is expected to take, by transport; with --full: each bucket too"},
     MXG_OPTION_SETS,
+    MXG_OPTION_NO_TUNE,
     MXG_OPTION_JSON("print JSON"),
     MXG_OPTIONS_END,
 };
@@ -42,8 +148,13 @@ const mxg_verb mxg_verb_plan = {
     .summary = "what will move, in which kernels and buckets",
     .text =
         "Plans the recipe and prints the schedule: meshes, kernels, buckets, and for each rank the bytes it holds,\n"
-        "receives and stages, beside what BF16 would have cost.\n\n"
-        "  mxgen plan recipes/llama3_8b_tp2.lua --set layers=2 --full",
+        "receives and stages, beside what BF16 would have cost; last, the transport that a program gets which leaves "
+        "the\n"
+        "choice to the runtime. --predict: the cost model's times, with the rates of the tuning file beside the "
+        "recipe, or\n"
+        "else of two H200.\n\n"
+        "  mxgen plan recipes/llama3_8b_tp2.lua --set layers=2 --full\n"
+        "  mxgen plan recipes/llama3_8b_tp2.lua --predict --rank 0",
     .options = options,
     .least = 1,
     .most = 1,

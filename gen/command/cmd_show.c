@@ -26,6 +26,8 @@ static void fill_steps(mxg_grid *grid, const mxg_plan *plan) {
 
 static void print(const mxg_bundle *bundle, bool json, mxg_text *text) {
   const mxg_plan *plan = mxg_bundle_plan(bundle);
+  const char *tuned;
+  const mxg_hints *hints = mxg_bundle_hints(bundle, &tuned);
   uint64_t received = 0, most_staging = 0;
   for (uint32_t r = 0; r < plan->rank_count; r++) {
     received += plan->ranks[r].received_bytes;
@@ -46,6 +48,13 @@ static void print(const mxg_bundle *bundle, bool json, mxg_text *text) {
                     plan->rank_count, plan->array_count, plan->piece_count, (unsigned long long)received,
                     (unsigned long long)most_staging);
     mxg_grid_json(&steps, text);
+    if (hints->transport != MXG_AUTO) {
+      mxg_text_puts(text, ",\n  \"tuned\": {\"because\": ");
+      mxg_text_json(text, tuned);
+      mxg_text_format(text, ", \"transport\": \"%s\", \"chunk_bytes\": %llu, \"streams\": %u}",
+                      mxg_tune_transport_name(hints->transport), (unsigned long long)hints->chunk_bytes,
+                      hints->copy_streams);
+    }
     mxg_text_puts(text, ",\n  \"kernels\": ");
     mxg_kernels_json(bundle, text);
     mxg_text_puts(text, "\n}\n");
@@ -56,7 +65,9 @@ static void print(const mxg_bundle *bundle, bool json, mxg_text *text) {
     mxg_text_size(text, received);
     mxg_text_puts(text, " by all ranks\nstaging  ");
     mxg_text_size(text, most_staging);
-    mxg_text_puts(text, " a rank at most\n\n");
+    mxg_text_puts(text, " a rank at most\n");
+    if (hints->transport != MXG_AUTO) mxg_text_format(text, "%s\n", tuned);
+    mxg_text_puts(text, "\n");
     mxg_grid_print(&steps, text, "");
     mxg_text_puts(text, "\n");
     mxg_kernels_print(bundle, text);

@@ -21,6 +21,7 @@ typedef struct mxg_list {
 /* Every option of every verb; a verb's table says which it takes. */
 typedef struct mxg_args {
   bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph, no_cache;
+  bool predict, no_tune, no_save;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
   const char *target_ranks, *only, *embed, *transport, *size, *trace;
@@ -73,6 +74,7 @@ MXG_VERB(run);
 MXG_VERB(verify);
 MXG_VERB(show);
 MXG_VERB(bench);
+MXG_VERB(tune);
 MXG_VERB(init);
 MXG_VERB(doctor);
 MXG_VERB(cache);
@@ -90,6 +92,11 @@ int mxg_exit_code(const mxg_error *err);
   {                                                                        \
     "set", 0, MXG_OPTION_LIST, offsetof(mxg_args, sets), 0, "NAME=VALUE",  \
         "value for mx.param(\"NAME\", ...) of the recipe; may be repeated" \
+  }
+#define MXG_OPTION_NO_TUNE                                               \
+  {                                                                      \
+    "no-tune", 0, MXG_OPTION_FLAG, offsetof(mxg_args, no_tune), 0, NULL, \
+        "leave the tuning file beside the recipe alone"                  \
   }
 #define MXG_OPTION_CHECKSUMS \
   { "checksums", 0, MXG_OPTION_FLAG, offsetof(mxg_args, checksums), 0, NULL, "print checksums of every array" }

@@ -18,19 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
-const mxg_verb *const mxg_verbs[] = {&mxg_verb_generate,
-                                     &mxg_verb_check,
-                                     &mxg_verb_plan,
-                                     &mxg_verb_explain,
-                                     &mxg_verb_shard,
-                                     &mxg_verb_run,
-                                     &mxg_verb_verify,
-                                     &mxg_verb_show,
-                                     &mxg_verb_bench,
-                                     &mxg_verb_init,
-                                     &mxg_verb_doctor,
-                                     &mxg_verb_cache,
-                                     NULL};
+const mxg_verb *const mxg_verbs[] = {&mxg_verb_generate, &mxg_verb_check,
+                                     &mxg_verb_plan,     &mxg_verb_explain,
+                                     &mxg_verb_shard,    &mxg_verb_run,
+                                     &mxg_verb_verify,   &mxg_verb_show,
+                                     &mxg_verb_bench,    &mxg_verb_tune,
+                                     &mxg_verb_init,     &mxg_verb_doctor,
+                                     &mxg_verb_cache,    NULL};
 
 int mxg_exit_code(const mxg_error *err) {
   switch (err->status) {

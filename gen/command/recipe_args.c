@@ -1,7 +1,7 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
-#include "driver.h"
+#include "bench_gather.h"
 #include "mxgen.h"
 
 #include "compile.h"
@@ -9,13 +9,22 @@
 
 #include "cubin.h"
 #include "plan_text.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+void mxg_args_warn(void *user, const char *text) {
+  (void)user;
+  mxg_progress_clear();
+  mxg_warn("%s", text);
+}
+
 mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last, mxg_error *err) {
   mxg_options options = MXG_OPTIONS_INIT;
   options.sets = args->sets.items;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
   return mxg_generation_run(g, args->operands[0], &options, last, err);
 }
 
@@ -208,31 +217,15 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
   return MXG_OK;
 }
 
-/* Kernels for the GPUs that are here, each architecture once. */
-static mxg_status find_archs(char names[][16], const char **archs, unsigned most, mxg_error *err) {
-  int gpus = 0;
-  unsigned count = 0;
-  MXG_TRY(mxg_gpu_count(&gpus, err));
-  for (int i = 0; i < gpus && count < most; i++) {
-    mxg_gpu_info info;
-    bool known = false;
-    MXG_TRY(mxg_gpu_ask(&info, i, err));
-    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
-    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
-    if (!known) archs[count] = names[count], count++;
-  }
-  archs[count] = NULL;
-  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
-}
-
 mxg_status mxg_args_generate_here(mxg_bundle **out, const mxg_args *args, mxg_error *err) {
-  enum { kinds_most = 4 };
-  char names[kinds_most + 1][16];
-  const char *archs[kinds_most + 1];
+  char names[MXG_GATHER_ARCHS][16];
+  const char *archs[MXG_GATHER_ARCHS + 1];
   mxg_options options = MXG_OPTIONS_INIT;
   *out = NULL;
-  MXG_TRY(find_archs(names, archs, kinds_most, err));
+  MXG_TRY(mxg_gather_archs(names, archs, err));
   options.sets = args->sets.items;
   options.archs = archs;
+  options.warn = mxg_args_warn;
+  options.no_tune = args->no_tune;
   return mxg_generate(out, args->operands[0], &options, err);
 }

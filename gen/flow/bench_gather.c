@@ -436,8 +436,9 @@ static mxg_status add_others(const bench *b, mxg_gather_line *line, mxg_error *e
   return status;
 }
 
-static mxg_status bench_transport(bench *b, mxg_transport transport, const char *name, mxg_error *err) {
-  mxg_gather_line *line = &b->ask->lines[b->ask->line_count++];
+static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *name, mxg_gather_line *line,
+                            mxg_error *err) {
+  mxg_transport transport = how->transport;
   *line = (mxg_gather_line){.transport = name};
   mxg_exec_options options = MXG_EXEC_INIT;
   options.transport = transport;
@@ -446,14 +447,14 @@ static mxg_status bench_transport(bench *b, mxg_transport transport, const char 
   options.gpus = b->ordinals;
   options.job = b->processes->job;
   options.no_graph = b->ask->no_graph;
-  options.chunk_bytes = b->ask->chunk_bytes;
-  options.copy_streams = b->ask->copy_streams;
+  options.chunk_bytes = how->chunk_bytes;
+  options.copy_streams = how->copy_streams;
   options.timeout_ms = b->ask->timeout_ms;
   options.record = show;
   mxg_exec *exec = NULL;
   MXG_TRY(mxg_exec_create(&exec, b->ask->bundle, &options, err));
   const char *why;
-  mxg_transport chosen = mxg_exec_transport(exec, &why);
+  mxg_transport chosen = line->chosen = mxg_exec_transport(exec, &why);
   if (transport == MXG_AUTO) {
     line->transport = chosen == MXG_COPY ? "auto: copy" : "auto: direct";
     snprintf(line->why, sizeof line->why, "%s", why);
@@ -462,16 +463,44 @@ static mxg_status bench_transport(bench *b, mxg_transport transport, const char 
                                          : bind_all(b, exec, b->places, err);
   if (status == MXG_OK) status = poison(b, err);
   if (status == MXG_OK) status = mxg_exec_run(exec, err);
-  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err);
+  if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err);
   if (status == MXG_OK) status = time_runs(b, exec, line, err);
-  if (status == MXG_OK && b->hosts) status = check_targets(b, line, err); /* what the timed runs left */
+  if (status == MXG_OK && b->hosts && how->check) status = check_targets(b, line, err); /* what the timed runs left */
   if (status == MXG_OK) status = add_others(b, line, err);
   if (status == MXG_OK && b->ask->trace) status = mxg_exec_trace(exec, b->ask->trace, err);
   mxg_exec_free(exec);
   return status;
 }
 
+static mxg_status bench_transport(bench *b, mxg_transport transport, const char *name, mxg_error *err) {
+  const mxg_gather_try how = {transport, b->ask->chunk_bytes, b->ask->copy_streams, true};
+  return bench_one(b, &how, name, &b->ask->lines[b->ask->line_count++], err);
+}
+
+/* What a process cannot do anything about after: the GPU is lost to it, or still at work. */
+static bool is_final(mxg_status status) {
+  return status == MXG_ERR_CUDA || status == MXG_ERR_TIMEOUT || status == MXG_ERR_NOMEM;
+}
+
+static mxg_status bench_tries(bench *b, mxg_error *err) {
+  for (unsigned i = 0; i < b->ask->try_count; i++) {
+    if (b->ask->progress) b->ask->progress(b->ask->user, "trials", i, b->ask->try_count);
+    mxg_status status = bench_one(b, &b->ask->tries[i], "", &b->ask->tried[i], &b->ask->errors[i]);
+    b->ask->errors[i].status = status;
+    if (!is_final(status)) continue;
+    *err = b->ask->errors[i];
+    return status;
+  }
+  return MXG_OK;
+}
+
 /* ---- all ---- */
+
+static bool checks_any(const bench *b) {
+  bool any = !b->ask->tries;
+  for (unsigned i = 0; i < b->ask->try_count; i++) any = any || b->ask->tries[i].check;
+  return any && !b->ask->no_check && b->ask->target_bytes <= most_checked;
+}
 
 static mxg_status run(bench *b, mxg_error *err) {
   const mxg_plan *plan = b->plan;
@@ -489,8 +518,8 @@ static mxg_status run(bench *b, mxg_error *err) {
   for (uint32_t r = 0; r < plan->rank_count && status == MXG_OK; r++)
     if (is_here(b, r)) status = place_rank(b, r, err);
   MXG_TRY(together(b, "the making of sources", status, err));
-  MXG_TRY(measure_link(b, err));
-  if (!b->ask->no_check && b->ask->target_bytes <= most_checked) {
+  if (!b->ask->no_link) MXG_TRY(measure_link(b, err));
+  if (checks_any(b)) {
     void *bounce = NULL;
     b->hosts = mxg_alloc(plan->array_count * sizeof *b->hosts);
     if (!b->hosts) return mxg_fail_nomem(err);
@@ -498,6 +527,7 @@ static mxg_status run(bench *b, mxg_error *err) {
     MXG_TRY(mxg_gpu_alloc_pinned(&bounce, pool_bytes, err));
     b->bounce = bounce;
   }
+  if (b->ask->tries) return bench_tries(b, err);
   if (b->ask->copy) MXG_TRY(bench_transport(b, MXG_COPY, "copy", err));
   if (b->ask->direct) MXG_TRY(bench_transport(b, MXG_DIRECT, "direct", err));
   if (b->ask->automatic) MXG_TRY(bench_transport(b, MXG_AUTO, "auto", err));
@@ -532,4 +562,20 @@ mxg_status mxg_gather_bench_run(mxg_gather_bench *ask, mxg_error *err) {
   mxg_status status = run(&b, err);
   if (status != MXG_ERR_TIMEOUT) end(&b); /* otherwise the GPU still has it, and giving it back would wait */
   return status;
+}
+
+mxg_status mxg_gather_archs(char names[MXG_GATHER_ARCHS][16], const char *archs[MXG_GATHER_ARCHS + 1], mxg_error *err) {
+  int gpus = 0;
+  unsigned count = 0;
+  MXG_TRY(mxg_gpu_count(&gpus, err));
+  for (int i = 0; i < gpus && count < MXG_GATHER_ARCHS; i++) {
+    mxg_gpu_info info;
+    bool known = false;
+    MXG_TRY(mxg_gpu_ask(&info, i, err));
+    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
+    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
+    if (!known) archs[count] = names[count], count++;
+  }
+  archs[count] = NULL;
+  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
 }

@@ -7,8 +7,17 @@
 
 enum { MXG_GATHER_LINES = 4 };
 
+/* One way to run it. */
+typedef struct mxg_gather_try {
+  mxg_transport transport;
+  uint64_t chunk_bytes; /* 0: the library's choice */
+  unsigned copy_streams;
+  bool check; /* compare the targets, unless no_check */
+} mxg_gather_try;
+
 typedef struct mxg_gather_line {
   const char *transport;
+  mxg_transport chosen;       /* never MXG_AUTO */
   char why[256];              /* of an automatic choice */
   double median, least, most; /* seconds of one run, of the slowest rank */
   double start;               /* seconds of the host to start one */
@@ -32,8 +41,22 @@ typedef struct mxg_gather_bench {
   double pull_rate, floor;                       /* bytes a second of each GPU while all pull; received over it */
   mxg_gather_line lines[MXG_GATHER_LINES];
   unsigned line_count;
+  /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves
+   *the
+   ** GPUs as they were is its status and error, and the next one is tried. */
+  const mxg_gather_try *tries;
+  mxg_gather_line *tried;
+  mxg_error *errors;
+  unsigned try_count;
+  bool no_link; /* pull_rate is known to the caller, or not wanted */
+  void (*progress)(void *user, const char *what, unsigned done, unsigned all);
+  void *user;
 } mxg_gather_bench;
 
 mxg_status mxg_gather_bench_run(mxg_gather_bench *bench, mxg_error *err);
+
+/* The architectures of the GPUs that are here, each once: a list that ends with NULL, in the caller's rooms. */
+enum { MXG_GATHER_ARCHS = 4 };
+mxg_status mxg_gather_archs(char names[MXG_GATHER_ARCHS][16], const char *archs[MXG_GATHER_ARCHS + 1], mxg_error *err);
 
 #endif

@@ -19,7 +19,7 @@ mxg_status mxg_bundle_of_plan(mxg_bundle **out, const mxg_plan *plan, mxg_error 
   static const unsigned char no_sources[32];
   char maker[64];
   snprintf(maker, sizeof maker, "mxgen %s", mxg_version());
-  mxg_bundle_parts parts = {plan, NULL, 0, no_sources, maker};
+  mxg_bundle_parts parts = {plan, NULL, 0, no_sources, maker, NULL, NULL};
   return mxg_bundle_make(out, &parts, err);
 }
 

@@ -386,6 +386,7 @@ static mxg_status run_job(job *j) {
   mxg_verify *v = j->verify;
   uint64_t bytes = 0;
   MXG_TRY(mxg_plan_build(&v->plan, v->model, &v->arena, j->err));
+  MXG_TRY(mxg_plan_check(v->plan, j->err));
   MXG_TRY(mxg_checkpoint_open(&j->target, v->target, j->err));
   if (v->original) MXG_TRY(mxg_checkpoint_open(&j->original, v->original, j->err));
   if (v->original) mxg_checkpoint_forget_ranks(j->original);

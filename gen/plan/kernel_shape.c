@@ -11,10 +11,8 @@ uint32_t mxg_kernel_widest(mxg_family family, const mxg_encoding *src, const mxg
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-/* Units of one round of a thread block over one row after another; two loads of 8 bytes or more are in flight. */
-static uint32_t flat_units(const mxg_kernel *kernel, uint32_t bytes) {
-  return kernel->threads * (bytes >= 8 ? 2 : bytes >= 4 ? 4 : 8);
-}
+/* Units of one round of a thread block over one row after another; two loads of 4 bytes or more are in flight. */
+static uint32_t flat_units(const mxg_kernel *kernel, uint32_t bytes) { return kernel->threads * (bytes >= 4 ? 2 : 8); }
 
 /* Blocks of one round: lanes share a block, each with up to four of them in flight. */
 static uint32_t rowwise_units(const mxg_kernel *kernel, uint32_t bytes) {
@@ -33,8 +31,13 @@ void mxg_kernel_size(mxg_kernel *kernel) {
   uint32_t src_bytes = mxg_elem_bytes(kernel->src.elem), bytes = kernel->vec * src_bytes, strip;
   kernel->threads = threads_of_block;
   switch ((mxg_family)kernel->family) {
-  case MXG_MOVE:
-  case MXG_DEQUANTIZE: kernel->tile_units = flat_units(kernel, bytes); return;
+  case MXG_MOVE: kernel->tile_units = flat_units(kernel, bytes); return;
+  case MXG_DEQUANTIZE:
+    kernel->tile_units = flat_units(kernel, bytes);
+    /* Columns with scales of their own: four rows to a thread. */
+    if (kernel->src.block_cols == 1 && kernel->tile_units < kernel->threads * 4)
+      kernel->tile_units = kernel->threads * 4;
+    return;
   case MXG_AMAX:
   case MXG_QUANTIZE_WHOLE: kernel->tile_units = threads_of_block * 4; return;
   case MXG_QUANTIZE_ROWWISE: kernel->tile_units = rowwise_units(kernel, bytes); return;

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { large_bytes = 1 << 20 };
+
 void *mxg_table_push(mxg_planner *planner, mxg_table *table, size_t size) {
   void *item = table->count < UINT32_MAX ? mxg_vector_push(&table->items, &table->count, &table->capacity, size) : NULL;
   if (!item) mxg_fail_nomem(planner->err);
@@ -14,11 +16,16 @@ uint32_t mxg_planner_string(mxg_planner *planner, const char *text) {
   size_t count = strlen(text) + 1, begin = planner->strings.count;
   if (count == 1 && begin) return 0;
   if (begin + count > UINT32_MAX) return mxg_fail_nomem(planner->err), MXG_NONE;
-  for (size_t i = 0; i < count; i++) {
-    char *c = mxg_table_push(planner, &planner->strings, 1);
-    if (!c) return MXG_NONE;
-    *c = text[i];
+  mxg_table *strings = &planner->strings;
+  if (strings->capacity - begin < count) {
+    size_t wider = (begin + count) * 2;
+    void *grown = mxg_resize(strings->items, wider);
+    if (!grown) return mxg_fail_nomem(planner->err), MXG_NONE;
+    strings->items = grown;
+    strings->capacity = wider;
   }
+  memcpy((char *)strings->items + begin, text, count);
+  strings->count = begin + count;
   return (uint32_t)begin;
 }
 
@@ -35,8 +42,14 @@ uint32_t mxg_planner_encoding(mxg_planner *planner, const mxg_encoding *encoding
 
 /* ---- from growable tables to the plan's ---- */
 
+/* A large table goes over as it is: a copy would touch its pages once more. */
 static void *settle(mxg_planner *planner, mxg_table *table, size_t size) {
-  void *settled = mxg_arena_alloc(planner->arena, table->count, size);
+  void *settled = table->items;
+  if (table->count * size >= large_bytes && mxg_arena_take(planner->arena, settled)) {
+    table->items = NULL;
+    return settled;
+  }
+  settled = mxg_arena_alloc(planner->arena, table->count, size);
   if (settled && table->count) memcpy(settled, table->items, table->count * size);
   return settled;
 }
@@ -93,8 +106,7 @@ static mxg_status run_stages(mxg_planner *planner) {
   MXG_TRY(mxg_plan_pieces(planner));
   MXG_TRY(mxg_plan_kernels(planner));
   MXG_TRY(mxg_plan_steps(planner));
-  MXG_TRY(settle_tables(planner));
-  return mxg_plan_check(planner->plan, planner->err);
+  return settle_tables(planner);
 }
 
 mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_arena *arena, mxg_error *err) {

@@ -95,6 +95,30 @@ static mxg_encoding as_read(mxg_encoding e) {
   return e;
 }
 
+/* All that the kernel of a piece depends on. Neighbours are mostly alike. */
+typedef struct likeness {
+  uint32_t src_encoding, dst_encoding, first_segment, segments, phase, wire, many_rows;
+  uint32_t src_col, dst_col, cols;
+  uint64_t src_cols, dst_cols, dst_ndim;
+} likeness;
+
+static likeness likeness_of(const mxg_planner *planner, const mxg_piece *piece, bool wire) {
+  const mxg_array *src = array_of(planner, piece->src), *dst = array_of(planner, piece->dst);
+  return (likeness){.src_encoding = src->encoding,
+                    .dst_encoding = dst->encoding,
+                    .first_segment = piece->first_segment,
+                    .segments = piece->segments,
+                    .phase = piece->phase,
+                    .wire = wire,
+                    .many_rows = piece->rows > 1,
+                    .src_col = piece->src_col,
+                    .dst_col = piece->dst_col,
+                    .cols = piece->cols,
+                    .src_cols = src->cols,
+                    .dst_cols = dst->cols,
+                    .dst_ndim = dst->ndim};
+}
+
 static mxg_kernel kernel_of(const mxg_planner *planner, const mxg_piece *piece, bool wire) {
   const mxg_encoding *encodings = planner->encodings.items;
   mxg_encoding src = encodings[array_of(planner, piece->src)->encoding];
@@ -112,24 +136,32 @@ static mxg_kernel kernel_of(const mxg_planner *planner, const mxg_piece *piece, 
   return kernel;
 }
 
-static uint32_t find_shape(mxg_planner *planner, mxg_table *shapes, const mxg_kernel *kernel, const mxg_piece *piece,
-                           uint32_t tensor, uint32_t *hint) {
+/* The shapes that the last pieces had, of the wire form and of local memory. */
+typedef struct recent {
+  likeness like;
+  uint32_t shape; /* MXG_NONE: nothing yet */
+} recent;
+
+static uint32_t find_shape(mxg_planner *planner, mxg_table *shapes, const mxg_piece *piece, bool wire, uint32_t tensor,
+                           recent *last) {
   shape *known = shapes->items;
-  uint32_t at = *hint;
-  if (at >= shapes->count || memcmp(&known[at].kernel, kernel, sizeof *kernel) != 0) {
+  likeness like = likeness_of(planner, piece, wire);
+  uint32_t at = last->shape;
+  if (at == MXG_NONE || memcmp(&last->like, &like, sizeof like) != 0) {
+    mxg_kernel kernel = kernel_of(planner, piece, wire);
     for (at = 0; at < shapes->count; at++) {
-      if (memcmp(&known[at].kernel, kernel, sizeof *kernel) == 0) break;
+      if (memcmp(&known[at].kernel, &kernel, sizeof kernel) == 0) break;
     }
-  }
-  if (at == shapes->count) {
-    shape *fresh = mxg_table_push(planner, shapes, sizeof *fresh);
-    if (!fresh) return MXG_NONE;
-    *fresh = (shape){.kernel = *kernel, .first_tensor = tensor, .last_tensor = tensor, .tensors = 1};
-    known = shapes->items;
+    if (at == shapes->count) {
+      shape *fresh = mxg_table_push(planner, shapes, sizeof *fresh);
+      if (!fresh) return MXG_NONE;
+      *fresh = (shape){.kernel = kernel, .first_tensor = tensor, .last_tensor = tensor, .tensors = 1};
+      known = shapes->items;
+    }
+    *last = (recent){like, at};
   }
   known[at].elements += piece->rows * piece->cols;
   if (tensor > known[at].last_tensor) known[at].tensors++, known[at].last_tensor = tensor;
-  *hint = at;
   return at;
 }
 
@@ -199,17 +231,14 @@ mxg_status mxg_plan_kernels(mxg_planner *planner) {
   mxg_table shapes = {0};
   mxg_piece *pieces = planner->pieces.items;
   const mxg_piece_note *notes = planner->notes.items;
-  uint32_t hint = 0, direct_hint = 0;
+  recent last = {.shape = MXG_NONE}, last_direct = {.shape = MXG_NONE};
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < planner->pieces.count && status == MXG_OK; i++) {
     mxg_piece *piece = &pieces[i];
-    mxg_kernel kernel = kernel_of(planner, piece, notes[i].gathered);
-    piece->kernel = find_shape(planner, &shapes, &kernel, piece, notes[i].tensor, &hint);
+    piece->kernel = find_shape(planner, &shapes, piece, notes[i].gathered, notes[i].tensor, &last);
     piece->kernel_direct = piece->kernel;
-    if (notes[i].gathered && piece->kernel != MXG_NONE) {
-      kernel = kernel_of(planner, piece, false);
-      piece->kernel_direct = find_shape(planner, &shapes, &kernel, piece, notes[i].tensor, &direct_hint);
-    }
+    if (notes[i].gathered && piece->kernel != MXG_NONE)
+      piece->kernel_direct = find_shape(planner, &shapes, piece, false, notes[i].tensor, &last_direct);
     if (piece->kernel == MXG_NONE || piece->kernel_direct == MXG_NONE) status = MXG_ERR_NOMEM;
   }
   if (status == MXG_OK) status = settle_shapes(planner, shapes.items, (uint32_t)shapes.count);

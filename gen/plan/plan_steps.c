@@ -15,8 +15,10 @@
 enum { wire_align = 256 };
 
 typedef struct order_key {
+  uint64_t when;  /* bucket, phase, gathered */
+  uint64_t what;  /* kernel, turn */
+  uint32_t order; /* of making */
   uint32_t index; /* of the piece before sorting */
-  uint32_t bucket, phase, gathered, kernel, turn, order;
 } order_key;
 
 typedef struct bucket {
@@ -29,10 +31,17 @@ typedef struct bucket {
   uint32_t group;
 } bucket;
 
+typedef struct gather {
+  mxg_step step;
+  uint32_t turn;
+} gather;
+
 typedef struct builder {
   mxg_planner *planner;
   uint32_t rank, first, count; /* the rank's pieces */
   mxg_table buckets;
+  mxg_table gathers;   /* of one bucket */
+  uint64_t *turns;     /* one a rank: for place_wires */
   uint32_t slots_used; /* buckets so far that have a slot */
   uint64_t largest;    /* slot */
 } builder;
@@ -89,12 +98,9 @@ static mxg_status fill_buckets(builder *build) {
 
 static int by_step(const void *a, const void *b) {
   const order_key *x = a, *y = b;
-  const uint32_t left[] = {x->bucket, x->phase, x->gathered, x->kernel, x->turn, x->order};
-  const uint32_t right[] = {y->bucket, y->phase, y->gathered, y->kernel, y->turn, y->order};
-  for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
-    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-  }
-  return 0;
+  if (x->when != y->when) return x->when < y->when ? -1 : 1;
+  if (x->what != y->what) return x->what < y->what ? -1 : 1;
+  return x->order < y->order ? -1 : x->order > y->order;
 }
 
 static uint32_t turn_of(const builder *build, uint32_t peer) {
@@ -111,14 +117,15 @@ static mxg_status sort_pieces(builder *build) {
   mxg_piece_note *sorted_notes = mxg_alloc(build->count * sizeof *sorted_notes);
   if (keys && sorted && sorted_notes) {
     for (uint32_t i = 0; i < build->count; i++)
-      keys[i] = (order_key){i,
-                            pieces[i].bucket,
-                            pieces[i].phase,
-                            notes[i].gathered,
-                            pieces[i].kernel,
-                            turn_of(build, notes[i].peer),
-                            notes[i].order};
-    qsort(keys, build->count, sizeof *keys, by_step);
+      keys[i] = (order_key){.when = (uint64_t)pieces[i].bucket << 8 | pieces[i].phase << 1 | notes[i].gathered,
+                            .what = (uint64_t)pieces[i].kernel << 32 | turn_of(build, notes[i].peer),
+                            .order = notes[i].order,
+                            .index = i};
+    /* Buckets stand in order already. */
+    for (uint32_t i = 0, next; i < build->count; i = next) {
+      for (next = i + 1; next < build->count && pieces[next].bucket == pieces[i].bucket;) next++;
+      qsort(keys + i, next - i, sizeof *keys, by_step);
+    }
     for (uint32_t i = 0; i < build->count; i++) {
       sorted[i] = pieces[keys[i].index];
       sorted_notes[i] = notes[keys[i].index];
@@ -155,21 +162,21 @@ static void find_ranges(builder *build) {
 static void place_wires(builder *build, bucket *in) {
   mxg_piece *pieces = build->planner->pieces.items;
   const mxg_piece_note *notes = build->planner->notes.items;
-  uint64_t offset = 0;
-  uint32_t placed = 0, gathered = in->first_later - in->first_gathered, turn = 0;
-  while (placed < gathered) {
-    uint32_t next_turn = UINT32_MAX;
-    for (uint32_t i = in->first_gathered; i < in->first_later; i++) {
-      uint32_t mine = turn_of(build, notes[i].peer);
-      if (mine == turn) {
-        pieces[i].wire_offset = offset;
-        offset += round_up(pieces[i].wire_bytes);
-        placed++;
-      } else if (mine > turn && mine < next_turn) {
-        next_turn = mine;
-      }
-    }
-    turn = next_turn;
+  uint64_t *next = build->turns, offset = 0;
+  uint32_t ranks = build->planner->plan->rank_count;
+  if (in->first_gathered == in->first_later) return;
+  memset(next, 0, ranks * sizeof *next);
+  for (uint32_t i = in->first_gathered; i < in->first_later; i++)
+    next[turn_of(build, notes[i].peer)] += round_up(pieces[i].wire_bytes);
+  for (uint32_t turn = 0; turn < ranks; turn++) {
+    uint64_t bytes = next[turn];
+    next[turn] = offset;
+    offset += bytes;
+  }
+  for (uint32_t i = in->first_gathered; i < in->first_later; i++) {
+    uint64_t *at = &next[turn_of(build, notes[i].peer)];
+    pieces[i].wire_offset = *at;
+    *at += round_up(pieces[i].wire_bytes);
   }
   in->slot_bytes = offset;
 }
@@ -203,34 +210,36 @@ static mxg_status push_step(builder *build, mxg_step step) {
   return MXG_OK;
 }
 
+static int by_turn(const void *a, const void *b) {
+  const gather *x = a, *y = b;
+  if (x->turn != y->turn) return x->turn < y->turn ? -1 : 1;
+  return x->step.first < y->step.first ? -1 : x->step.first > y->step.first;
+}
+
+/* A step for each run of pieces with one kernel and one source rank. */
 static mxg_status push_gathers(builder *build, uint32_t b) {
   const mxg_piece *pieces = build->planner->pieces.items;
   const mxg_piece_note *notes = build->planner->notes.items;
   const bucket *in = (const bucket *)build->buckets.items + b;
-  uint32_t ranks = build->planner->plan->rank_count, done = 0, turn = 0;
-  uint32_t gathered = in->first_later - in->first_gathered;
-  while (done < gathered) {
-    uint32_t next_turn = ranks;
-    for (uint32_t i = in->first_gathered, next; i < in->first_later; i = next) {
-      mxg_step step = {.kind = MXG_STEP_GATHER,
-                       .bucket = b,
-                       .slot = in->slot,
-                       .first = i,
-                       .kernel = MXG_NONE,
-                       .peer = notes[i].peer};
-      for (next = i; next < in->first_later && notes[next].peer == notes[i].peer; next++) {
-        if (pieces[next].kernel != pieces[i].kernel) break;
-        step.bytes += pieces[next].wire_bytes;
-      }
-      step.count = next - i;
-      uint32_t mine = turn_of(build, step.peer);
-      if (mine > turn && mine < next_turn) next_turn = mine;
-      if (mine != turn) continue;
-      MXG_TRY(push_step(build, step));
-      build->planner->plan->ranks[build->rank].received_bytes += step.bytes;
-      done += step.count;
+  mxg_table *gathers = &build->gathers;
+  gathers->count = 0;
+  for (uint32_t i = in->first_gathered, next; i < in->first_later; i = next) {
+    gather *fresh = mxg_table_push(build->planner, gathers, sizeof *fresh);
+    if (!fresh) return MXG_ERR_NOMEM;
+    mxg_step step = {
+        .kind = MXG_STEP_GATHER, .bucket = b, .slot = in->slot, .first = i, .kernel = MXG_NONE, .peer = notes[i].peer};
+    for (next = i; next < in->first_later && notes[next].peer == notes[i].peer; next++) {
+      if (pieces[next].kernel != pieces[i].kernel) break;
+      step.bytes += pieces[next].wire_bytes;
     }
-    turn = next_turn;
+    step.count = next - i;
+    *fresh = (gather){step, turn_of(build, step.peer)};
+  }
+  const gather *sorted = gathers->items;
+  if (gathers->count > 1) qsort(gathers->items, gathers->count, sizeof *sorted, by_turn);
+  for (size_t i = 0; i < gathers->count; i++) {
+    MXG_TRY(push_step(build, sorted[i].step));
+    build->planner->plan->ranks[build->rank].received_bytes += sorted[i].step.bytes;
   }
   return MXG_OK;
 }
@@ -420,12 +429,19 @@ static mxg_status check_cap(mxg_planner *planner) {
 mxg_status mxg_plan_steps(mxg_planner *planner) {
   mxg_plan *plan = planner->plan;
   builder *builders = mxg_alloc(plan->rank_count * sizeof *builders);
-  if (!builders) return mxg_fail_nomem(planner->err);
+  uint64_t *turns = mxg_alloc(plan->rank_count * sizeof *turns);
+  if (!builders || !turns) {
+    mxg_free(builders);
+    mxg_free(turns);
+    return mxg_fail_nomem(planner->err);
+  }
   plan->staging_cap = planner->model->staging_bytes;
   mxg_status status = MXG_OK;
   for (uint32_t rank = 0; rank < plan->rank_count && status == MXG_OK; rank++) {
     uint32_t first = planner->piece_of_rank[rank];
-    builders[rank] = (builder){planner, rank, first, planner->piece_of_rank[rank + 1] - first, {0}, 0, 0};
+    builders[rank] =
+        (builder){.planner = planner, .rank = rank, .first = first, .count = planner->piece_of_rank[rank + 1] - first};
+    builders[rank].turns = turns;
     status = bucket_rank(&builders[rank]);
     if (builders[rank].largest > plan->slot_bytes) plan->slot_bytes = builders[rank].largest;
   }
@@ -443,8 +459,12 @@ mxg_status mxg_plan_steps(mxg_planner *planner) {
     plan->ranks[rank].staging_bytes = plan->slot_bytes * used;
     if (used > plan->slots) plan->slots = used;
   }
-  for (uint32_t rank = 0; rank < plan->rank_count; rank++) mxg_free(builders[rank].buckets.items);
+  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
+    mxg_free(builders[rank].buckets.items);
+    mxg_free(builders[rank].gathers.items);
+  }
   mxg_free(builders);
+  mxg_free(turns);
   if (status == MXG_OK) status = mxg_plan_bucket_groups(planner, most_buckets);
   return status == MXG_OK ? check_cap(planner) : status;
 }

@@ -281,7 +281,14 @@ static mxg_status make_config(mxg_hf_config *c, const reader *in, mxg_error *err
 
 static mxg_status read_file(char **out, size_t *count, const char *path, mxg_error *err) {
   struct stat info;
-  FILE *in = !stat(path, &info) && S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
+  bool there = stat(path, &info) == 0;
+  FILE *in = there && S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
+  if (there && S_ISDIR(info.st_mode)) {
+    mxg_fail(err, MXG_ERR_IO, 910, "cannot read the configuration: it is a folder");
+    mxg_error_place(err, path, 0, 0, 0);
+    mxg_error_help(err, "name the config.json in it, or --from-weights %.400s", path);
+    return MXG_ERR_IO;
+  }
   if (!in || info.st_size > most_bytes) {
     int native = in ? EFBIG : errno ? errno : EINVAL;
     if (in) fclose(in);

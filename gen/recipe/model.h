@@ -142,9 +142,10 @@ typedef struct mxg_recipe_options {
   uint32_t define_count;
 } mxg_recipe_options;
 
-/* Files read, for DEPFILEs and errors: the recipe and its includes, in order. */
+/* Files read, for DEPFILEs, errors and cache keys: the recipe and its includes, in order. */
 typedef struct mxg_files {
   const char **paths;
+  unsigned char (*digests)[32]; /* SHA-256 of what was read */
   uint32_t count;
 } mxg_files;
 

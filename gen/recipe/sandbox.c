@@ -5,6 +5,7 @@
 #include "sandbox.h"
 
 #include "embedded.h"
+#include "hash.h"
 #include "sandbox_library.h"
 
 #include <errno.h>
@@ -285,6 +286,10 @@ static int run_file(lua_State *L, const char *path, const char *real, const mxg_
   *file = (mxg_recipe_file){.path = path, .real = real, .loading = true, .value = LUA_NOREF};
   size_t bytes = 0;
   const char *text = read_text(L, real, origin, &bytes);
+  mxg_sha256 hash;
+  mxg_sha256_begin(&hash);
+  mxg_sha256_add(&hash, text, bytes);
+  mxg_sha256_end(&hash, file->digest);
   if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;
   if (bytes && text[0] == '#') { /* the line's end stays, so that lines keep their numbers */
     const char *end = memchr(text, '\n', bytes);
@@ -425,8 +430,12 @@ static mxg_status list_files(const mxg_sandbox *box, mxg_files *files) {
   *files = (mxg_files){0};
   if (!box->file_count) return MXG_OK;
   files->paths = mxg_arena_alloc(box->arena, box->file_count, sizeof *files->paths);
-  if (!files->paths) return MXG_ERR_NOMEM;
-  for (uint32_t i = 0; i < box->file_count; i++) files->paths[i] = box->files[i].path;
+  files->digests = mxg_arena_alloc(box->arena, box->file_count, sizeof *files->digests);
+  if (!files->paths || !files->digests) return MXG_ERR_NOMEM;
+  for (uint32_t i = 0; i < box->file_count; i++) {
+    files->paths[i] = box->files[i].path;
+    memcpy(files->digests[i], box->files[i].digest, sizeof files->digests[i]);
+  }
   files->count = box->file_count;
   return MXG_OK;
 }

@@ -28,6 +28,7 @@ typedef struct mxg_recipe_file {
   const char *real;
   const char *text;
   size_t bytes;
+  unsigned char digest[32]; /* SHA-256 of the file as it was read */
   mxg_places places;
   bool loading;
   int value; /* registry reference of what it returned */

@@ -203,9 +203,16 @@ static mxg_status check_int(const place *at, const mxg_value *value, mxg_error *
     return mxg_fail_at(err, &value->origin, 203, "%s: expected an integer, got %.15g", at->name, value->as.real);
   if (value->kind != MXG_VALUE_INT) return wrong_type(at, value, "an integer", err);
   if (value->as.integer >= row->least && value->as.integer <= row->most) return MXG_OK;
-  if (row->least == row->most)
-    return mxg_fail_at(err, &value->origin, 204, "%s: %lld is not %lld", at->name, (long long)value->as.integer,
-                       (long long)row->least);
+  if (row->least == row->most) { /* the version */
+    bool newer = value->as.integer > row->most;
+    mxg_fail_at(err, &value->origin, 204, "%s: %lld is not %lld", at->name, (long long)value->as.integer,
+                (long long)row->least);
+    mxg_error_help(err,
+                   newer ? "the recipe is too new for mxgen %s: use a newer mxgen"
+                         : "no recipe is that old; mxgen %s reads version 1",
+                   mxg_version());
+    return MXG_ERR_INPUT;
+  }
   return mxg_fail_at(err, &value->origin, 204, "%s: %lld is not from %lld to %lld", at->name,
                      (long long)value->as.integer, (long long)row->least, (long long)row->most);
 }
@@ -384,6 +391,11 @@ mxg_status mxg_schema_check(const mxg_value *value, const char *entity, mxg_erro
   if (value->kind != MXG_VALUE_TABLE || (value->type && strcmp(value->type, entity) != 0))
     return mxg_fail_at(err, &value->origin, 203, "%s: expected a table, got %s", entity, mxg_value_kind_name(value));
   const mxg_schema_key *items = mxg_schema_find(entity, "");
+  for (uint32_t i = 0; i < value->field_count; i++) { /* keys of another version are no mistakes: say that first */
+    const char *key = value->fields[i].key;
+    if (key && strcmp(entity, "recipe") == 0 && strcmp(key, "version") == 0)
+      MXG_TRY(check_value(mxg_schema_find(entity, key), &value->fields[i], i, err));
+  }
   for (uint32_t i = 0; i < value->field_count; i++) {
     const mxg_field *field = &value->fields[i];
     const mxg_schema_key *row = field->key ? mxg_schema_find(entity, field->key) : items;

@@ -11,6 +11,23 @@
 
 const char *mxg_version(void) { return MXG_VERSION; }
 
+mxg_status mxg_version_check(unsigned header, mxg_error *err) {
+  const unsigned own = MXRT_VERSION, series = own < 10000 ? 100 : 10000;
+  char asked[40];
+  snprintf(asked, sizeof asked, "%u.%u.%u", header / 10000, header / 100 % 100, header % 100);
+  if (header > own) {
+    mxg_fail(err, MXG_ERR_UNSUPPORTED, 609, "this is mxgen %s, older than the header of %s that the program has",
+             MXG_VERSION, asked);
+    mxg_error_help(err, "install mxgen %s or newer", asked);
+    return MXG_ERR_UNSUPPORTED;
+  }
+  if (header / series == own / series) return MXG_OK;
+  mxg_fail(err, MXG_ERR_UNSUPPORTED, 609, "this is mxgen %s, and the program was compiled with the header of %s",
+           MXG_VERSION, asked);
+  mxg_error_help(err, "compile the program again");
+  return MXG_ERR_UNSUPPORTED;
+}
+
 const char *mxg_status_name(mxg_status status) {
   switch (status) {
   case MXG_OK: return "MXG_OK";

@@ -97,6 +97,50 @@ __attribute__((target("sha,sse4.1,ssse3"))) static void compress_x86(uint32_t st
   _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
+/* Two independent messages at a time: the instructions take longer than the time to the next one. */
+__attribute__((target("sha,sse4.1,ssse3"))) static void
+compress_pair_x86(uint32_t states[2][8], const unsigned char *const messages[2], size_t blocks) {
+  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  __m128i abef[2], cdgh[2];
+  for (unsigned m = 0; m < 2; m++) {
+    __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)states[m]), 0xb1);
+    __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(states[m] + 4)), 0x1b);
+    abef[m] = _mm_alignr_epi8(dcba, hgfe, 8);
+    cdgh[m] = _mm_blend_epi16(hgfe, dcba, 0xf0);
+  }
+  for (size_t block = 0; block < blocks; block++) {
+    const __m128i abef_before[2] = {abef[0], abef[1]}, cdgh_before[2] = {cdgh[0], cdgh[1]};
+    __m128i w[2][4];
+#pragma GCC unroll 16
+    for (unsigned t = 0; t < 16; t++) {
+      const __m128i constant = _mm_loadu_si128((const __m128i *)(const void *)(constants + 4 * t));
+#pragma GCC unroll 2
+      for (unsigned m = 0; m < 2; m++) {
+        __m128i *now = &w[m][t % 4];
+        if (t < 4) {
+          *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(messages[m] + 64 * block + 16 * t)),
+                                  swap);
+        } else {
+          __m128i last = w[m][(t + 3) % 4], older = _mm_alignr_epi8(last, w[m][(t + 2) % 4], 4);
+          *now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(*now, w[m][(t + 1) % 4]), older), last);
+        }
+        __m128i k = _mm_add_epi32(*now, constant);
+        cdgh[m] = _mm_sha256rnds2_epu32(cdgh[m], abef[m], k);
+        abef[m] = _mm_sha256rnds2_epu32(abef[m], cdgh[m], _mm_shuffle_epi32(k, 0x0e));
+      }
+    }
+    for (unsigned m = 0; m < 2; m++) {
+      abef[m] = _mm_add_epi32(abef[m], abef_before[m]);
+      cdgh[m] = _mm_add_epi32(cdgh[m], cdgh_before[m]);
+    }
+  }
+  for (unsigned m = 0; m < 2; m++) {
+    __m128i feba = _mm_shuffle_epi32(abef[m], 0x1b), dchg = _mm_shuffle_epi32(cdgh[m], 0xb1);
+    _mm_storeu_si128((__m128i *)(void *)states[m], _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)(void *)(states[m] + 4), _mm_alignr_epi8(dchg, feba, 8));
+  }
+}
+
 /* CPUID can be slow under a hypervisor: asked once. */
 static int has_x86(void) {
   static atomic_int known; /* 0: not yet, 1: no, 2: yes */
@@ -122,9 +166,20 @@ static void compress(uint32_t state[8], const unsigned char *bytes, size_t block
   compress_portable(state, bytes, blocks);
 }
 
+static void compress_pair(uint32_t states[2][8], const unsigned char *const messages[2], size_t blocks) {
+#if HASH_X86
+  if (has_x86()) {
+    compress_pair_x86(states, messages, blocks);
+    return;
+  }
+#endif
+  for (unsigned m = 0; m < 2; m++) compress_portable(states[m], messages[m], blocks);
+}
+
+static const uint32_t initial[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
 void mxg_sha256_begin(mxg_sha256 *hash) {
-  static const uint32_t initial[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   memset(hash, 0, sizeof *hash);
   memcpy(hash->state, initial, sizeof initial);
 }
@@ -153,6 +208,10 @@ void mxg_sha256_field(mxg_sha256 *hash, const void *bytes, size_t count) {
   mxg_sha256_add(hash, bytes, count);
 }
 
+static void put_state(const uint32_t state[8], unsigned char digest[32]) {
+  for (unsigned i = 0; i < 32; i++) digest[i] = (unsigned char)(state[i / 4] >> (24 - 8 * (i % 4)));
+}
+
 void mxg_sha256_end(mxg_sha256 *hash, unsigned char digest[32]) {
   uint64_t bits = hash->bytes * 8;
   unsigned char tail[72] = {0x80}; /* at most 63 bytes up to the length, then the length */
@@ -160,7 +219,51 @@ void mxg_sha256_end(mxg_sha256 *hash, unsigned char digest[32]) {
   size_t zeros = held < 56 ? 56 - held : 120 - held;
   for (unsigned i = 0; i < 8; i++) tail[zeros + i] = (unsigned char)(bits >> (56 - 8 * i));
   mxg_sha256_add(hash, tail, zeros + 8);
-  for (unsigned i = 0; i < 32; i++) digest[i] = (unsigned char)(hash->state[i / 4] >> (24 - 8 * (i % 4)));
+  put_state(hash->state, digest);
+}
+
+/* Two whole parts, whose padding is a block of its own. */
+static void add_pair(mxg_sha256 *root, const unsigned char *bytes) {
+  uint32_t states[2][8];
+  unsigned char tail[64] = {0x80}, digest[32];
+  const unsigned char *const parts[2] = {bytes, bytes + MXG_TREE_PART}, *const tails[2] = {tail, tail};
+  const uint64_t bits = (uint64_t)MXG_TREE_PART * 8;
+  for (unsigned i = 0; i < 8; i++) tail[56 + i] = (unsigned char)(bits >> (56 - 8 * i));
+  memcpy(states[0], initial, sizeof initial);
+  memcpy(states[1], initial, sizeof initial);
+  compress_pair(states, parts, MXG_TREE_PART / 64);
+  compress_pair(states, tails, 1);
+  for (unsigned m = 0; m < 2; m++) {
+    put_state(states[m], digest);
+    mxg_sha256_add(root, digest, sizeof digest);
+  }
+}
+
+static void add_part(mxg_sha256 *root, const unsigned char *bytes, size_t count) {
+  mxg_sha256 part;
+  unsigned char digest[32];
+  mxg_sha256_begin(&part);
+  mxg_sha256_add(&part, bytes, count);
+  mxg_sha256_end(&part, digest);
+  mxg_sha256_add(root, digest, sizeof digest);
+}
+
+void mxg_sha256_tree(const void *bytes, size_t count, unsigned char digest[32]) {
+  const unsigned char *at = bytes;
+  unsigned char length[8];
+  mxg_sha256 root;
+  for (unsigned i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)count >> (8 * i));
+  mxg_sha256_begin(&root);
+  mxg_sha256_add(&root, length, sizeof length);
+  for (; count >= 2 * (size_t)MXG_TREE_PART; count -= 2 * (size_t)MXG_TREE_PART, at += 2 * (size_t)MXG_TREE_PART)
+    add_pair(&root, at);
+  while (count) {
+    size_t part = count < MXG_TREE_PART ? count : MXG_TREE_PART;
+    add_part(&root, at, part);
+    at += part;
+    count -= part;
+  }
+  mxg_sha256_end(&root, digest);
 }
 
 void mxg_sha256_hex(const unsigned char digest[32], char hex[65]) {

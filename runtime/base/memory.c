@@ -19,6 +19,7 @@ mxg_memory_fn mxg_memory_hook = system_memory;
 
 void *mxg_alloc(size_t bytes) {
   if (bytes == 0) bytes = 1;
+  if (mxg_memory_hook == system_memory) return calloc(1, bytes); /* fresh pages are zero: nothing touches them twice */
   void *p = mxg_memory_hook(NULL, bytes);
   if (p) memset(p, 0, bytes);
   return p;
@@ -97,7 +98,22 @@ char *mxg_arena_format(mxg_arena *arena, const char *format, ...) {
   return text;
 }
 
+struct mxg_arena_guest {
+  struct mxg_arena_guest *before;
+  void *memory;
+};
+
+bool mxg_arena_take(mxg_arena *arena, void *memory) {
+  struct mxg_arena_guest *guest = memory ? mxg_arena_alloc(arena, 1, sizeof *guest) : NULL;
+  if (!guest) return !memory;
+  *guest = (struct mxg_arena_guest){arena->guests, memory};
+  arena->guests = guest;
+  return true;
+}
+
 void mxg_arena_free(mxg_arena *arena) {
+  for (struct mxg_arena_guest *guest = arena->guests; guest; guest = guest->before) mxg_free(guest->memory);
+  arena->guests = NULL;
   struct mxg_arena_block *block = arena->last;
   while (block) {
     struct mxg_arena_block *before = block->before;

@@ -23,12 +23,16 @@ bool mxg_add(uint64_t *out, uint64_t a, uint64_t b);
 /* An arena: everything of one generate, freed at once. Blocks are zeroed; alignment 16. */
 typedef struct mxg_arena {
   struct mxg_arena_block *last;
+  struct mxg_arena_guest *guests;
   size_t total;
 } mxg_arena;
 
 void *mxg_arena_alloc(mxg_arena *arena, size_t count, size_t size);     /* count * size, checked; NULL: no memory */
 char *mxg_arena_text(mxg_arena *arena, const char *text, size_t bytes); /* NUL-terminated copy; NULL: no memory */
 char *mxg_arena_format(mxg_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* From now on `memory`, of mxg_alloc or mxg_resize, goes with the arena. False: no memory, and it stays the caller's.
+ */
+bool mxg_arena_take(mxg_arena *arena, void *memory);
 void mxg_arena_free(mxg_arena *arena);
 
 /* Growable array inside malloc memory: makes room for one more element, returns its address zeroed, or NULL. */

@@ -1,75 +1,65 @@
-/* choose.c -- see choose.h. The rates are those of two H200s that both pull (NV18): kernels that read a peer get 337
- *GB/s,
- ** copy engines 394, because a copy engine asks for more bytes at a time; memory gives a conversion 3.9 TB/s. What a
- *run
- ** costs besides is its own start, and with copies the first chunk's way and the last one's conversion. Other machines
- *have
- ** other rates and nearly the same ratios, and only those matter here. */
+/* choose.c -- see choose.h. What a transport is expected to take is cost.c's. */
 #include "choose.h"
 
-#include "driver.h"
+#include "cost.h"
 #include "memory.h"
 
 #include <stdio.h>
+#include <string.h>
 
-static const double kernel_pull = 337e9, copy_pull = 394e9, memory_rate = 3.9e12;
-static const double direct_start = 5e-6, bucket_start = 4e-6, copy_start = 22e-6;
+enum { gpus_most = 64 };
 
-typedef struct load {
-  double received, converted, buckets;
-} load;
-
-static load load_of(const mxg_plan *plan, uint32_t rank) {
-  const mxg_rank *r = &plan->ranks[rank];
-  load sum = {.received = (double)r->received_bytes};
-  for (uint32_t s = r->first_step; s < r->first_step + r->steps; s++) {
-    const mxg_step *step = &plan->steps[s];
-    if (step->kind != MXG_STEP_CONVERT) continue;
-    sum.converted += (double)step->bytes;
-    if (s == r->first_step || plan->steps[s - 1].bucket != step->bucket) sum.buckets++;
+/* The GPUs of this process's ranks. */
+static void list_gpus(const mxg_exec_view *view, int gpus, bool wanted[gpus_most]) {
+  for (uint32_t i = 0; i < view->rank_count; i++) {
+    int ordinal = mxg_view_gpu(view, i, gpus);
+    if (ordinal >= 0 && ordinal < gpus_most) wanted[ordinal] = true;
   }
-  return sum;
-}
-
-static double longer(double a, double b) { return a > b ? a : b; }
-
-double mxg_expect_direct(const mxg_plan *plan) {
-  double most = 0;
-  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
-    load l = load_of(plan, rank);
-    most = longer(most, longer(l.received / kernel_pull, l.converted / memory_rate) + direct_start +
-                            l.buckets * bucket_start);
-  }
-  return most;
-}
-
-double mxg_expect_copy(const mxg_plan *plan) {
-  double most = 0;
-  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
-    load l = load_of(plan, rank);
-    most = longer(most, longer(l.received / copy_pull, l.converted / memory_rate) + (l.received > 0 ? copy_start : 0) +
-                            direct_start);
-  }
-  return most;
 }
 
 /* Whether all GPUs in use reach each other; otherwise `err` says which do not. */
 static bool all_reach(const mxg_exec_view *view, int gpus, mxg_error *err) {
-  mxg_gpu *opened[64] = {NULL};
+  mxg_gpu *opened[gpus_most] = {NULL};
   int used = 0;
   mxg_status status = MXG_OK;
-  bool wanted[64] = {false};
-  for (uint32_t i = 0; i < view->rank_count; i++) {
-    int ordinal = mxg_view_gpu(view, i, gpus);
-    if (ordinal >= 0 && ordinal < 64) wanted[ordinal] = true;
-  }
-  for (int g = 0; g < 64 && status == MXG_OK; g++)
+  bool wanted[gpus_most] = {false};
+  list_gpus(view, gpus, wanted);
+  for (int g = 0; g < gpus_most && status == MXG_OK; g++)
     if (wanted[g]) status = mxg_gpu_open(&opened[used++], g, err);
   for (int a = 0; a < used && status == MXG_OK; a++)
     for (int b = 0; b < used && status == MXG_OK; b++)
       if (a != b) status = mxg_gpu_reach(opened[a], opened[b], err);
   for (int g = 0; g < used; g++) mxg_gpu_close(opened[g]);
   return status == MXG_OK;
+}
+
+bool mxg_hints_fit(const mxg_hints *hints, const mxg_gpu_info *gpus, unsigned count, bool all, char why[MXG_WHY_ROOM]) {
+  why[0] = 0;
+  if (hints->transport == MXG_AUTO) return false;
+  if (all ? count != hints->gpus : count > hints->gpus) {
+    snprintf(why, MXG_WHY_ROOM, "tuned on %u GPUs, not on %u; ", hints->gpus, count);
+    return false;
+  }
+  for (unsigned g = 0; g < count; g++) {
+    if (strcmp(gpus[g].name, hints->gpu) == 0 && (uint32_t)gpus[g].major == hints->major &&
+        (uint32_t)gpus[g].minor == hints->minor)
+      continue;
+    snprintf(why, MXG_WHY_ROOM, "tuned on %.60s, not on %.60s; ", hints->gpu, gpus[g].name);
+    return false;
+  }
+  return true;
+}
+
+static bool hints_hold(const mxg_exec_view *view, int gpus, char why[MXG_WHY_ROOM]) {
+  mxg_gpu_info infos[gpus_most];
+  bool wanted[gpus_most] = {false};
+  unsigned count = 0;
+  why[0] = 0;
+  list_gpus(view, gpus, wanted);
+  for (int g = 0; g < gpus_most; g++)
+    if (wanted[g] && mxg_gpu_ask(&infos[count++], g, NULL) != MXG_OK) return false;
+  return mxg_hints_fit(mxg_bundle_hints(view->bundle, NULL), infos, count, view->rank_count == view->plan->rank_count,
+                       why);
 }
 
 mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
@@ -86,7 +76,29 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", err.text);
     return MXG_HOST;
   }
-  double copy = mxg_expect_copy(view->plan), direct = mxg_expect_direct(view->plan);
-  snprintf(why, MXG_WHY_ROOM, "%.0f us expected of copy, %.0f us of direct", copy * 1e6, direct * 1e6);
+  if (hints_hold(view, gpus, why)) {
+    const char *tuned;
+    const mxg_hints *hints = mxg_bundle_hints(view->bundle, &tuned);
+    snprintf(why, MXG_WHY_ROOM, "%.250s", tuned);
+    return (mxg_transport)hints->transport;
+  }
+  mxg_gpu_info info = {0};
+  if (mxg_gpu_ask(&info, view->options.gpus ? view->options.gpus[0] : 0, NULL) != MXG_OK) info.name[0] = 0;
+  const mxg_rates *rates = mxg_rates_of(info.name, NULL);
+  double copy = mxg_cost_of_plan(rates, MXG_COPY, view->plan);
+  double direct = mxg_cost_of_plan(rates, MXG_DIRECT, view->plan);
+  size_t said = strlen(why);
+  snprintf(why + said, MXG_WHY_ROOM - said, "%.0f us expected of copy, %.0f us of direct", copy * 1e6, direct * 1e6);
   return direct <= copy ? MXG_DIRECT : MXG_COPY;
+}
+
+void mxg_choose_sizes(mxg_exec_view *view) {
+  const mxg_hints *hints = mxg_bundle_hints(view->bundle, NULL);
+  char why[MXG_WHY_ROOM];
+  int gpus = 0;
+  if ((view->options.chunk_bytes || !hints->chunk_bytes) && (view->options.copy_streams || !hints->copy_streams))
+    return;
+  if (mxg_gpu_count(&gpus, NULL) != MXG_OK || gpus == 0 || !hints_hold(view, gpus, why)) return;
+  if (!view->options.chunk_bytes) view->options.chunk_bytes = hints->chunk_bytes;
+  if (!view->options.copy_streams) view->options.copy_streams = hints->copy_streams;
 }

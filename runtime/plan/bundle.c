@@ -1,11 +1,13 @@
 /* bundle.c -- the bundle's file format: made in memory, read all or nothing, saved by rename.
 **
 ** A file is: a head (magic, format version, number of sections, bytes of the file), a table of sections, the sections
-** in the order of `kinds`, each at the next multiple of 16 with zeros between, and the SHA-256 of all before it.
+** in the order of `kinds`, each at the next multiple of 16 with zeros between, and a SHA-256 of all before it (see
+** hash_image: of three stretches, so that the digest needs no second pass).
 ** Tables are the structs of plan.h as a little-endian machine has them in memory; a section's item size must be the
 ** reader's. What a plan means is plan_check.c's; files of other formats are not read here.
 **
-** The digest is over the plan, the sources' digest and the maker, not over the cubins: they follow from those, and
+** The digest is over the plan, the sources' digest, the maker and the hints, not over the cubins: they follow from
+*those, and
 ** ranks whose bundles were made for other architectures must agree. */
 #include "bundle.h"
 
@@ -32,12 +34,14 @@ _Static_assert(sizeof(mxg_step) == 40, "no implicit padding");
 _Static_assert(sizeof(mxg_kernel) == 96, "no implicit padding");
 _Static_assert(sizeof(mxg_rank) == 48, "no implicit padding");
 _Static_assert(sizeof(mxg_group) == 4, "no implicit padding");
+_Static_assert(sizeof(mxg_hints) == 128, "no implicit padding");
 
 /* Never reuse a number: a bundle of another version is refused, not guessed at. */
 enum { format_version = 2, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
 
 /* More than any plan needs, and little enough that every offset fits a size_t. */
 static const uint64_t largest_file = (uint64_t)4 << 30;
+static const uint64_t largest_hint = (uint64_t)1 << 40;
 
 /* The first byte is no text, and the line ends show a transfer that rewrote them. */
 static const unsigned char magic[8] = {0x8d, 'M', 'X', 'B', '\r', '\n', 0x1a, '\n'};
@@ -72,6 +76,8 @@ enum section_kind {
   section_groups,
   section_sources,
   section_maker,
+  section_hints,
+  section_tuned,
   section_cubins,
   section_code,
   section_kinds
@@ -97,6 +103,8 @@ static const struct {
     {"groups", sizeof(mxg_group), 0, UINT32_MAX - 1},
     {"sources", 1, 32, 32},
     {"maker", 1, 1, 4096},
+    {"hints", sizeof(mxg_hints), 1, 1},
+    {"tuned", 1, 1, 4096},
     {"cubins", sizeof(cubin_record), 0, UINT32_MAX},
     {"code", 1, 0, UINT64_MAX},
 };
@@ -118,7 +126,8 @@ struct mxg_bundle {
   unsigned char *image; /* the file's bytes, behind the cubins */
   size_t image_bytes;
   mxg_group_range *ranges; /* of the arrays, behind the image */
-  const char *maker;
+  const char *maker, *tuned;
+  mxg_hints hints;
   char digest[65];
 };
 
@@ -211,11 +220,31 @@ static mxg_status read_front(layout *out, const unsigned char *front, uint64_t f
   return MXG_OK;
 }
 
-static void hash_image(const mxg_bundle *bundle, unsigned char digest[32]) {
+/* What the digest is over, and then the hash of the whole image: three stretches, each looked at once. */
+static void hash_image(const unsigned char *image, uint64_t bytes, uint64_t begin, uint64_t end,
+                       unsigned char content[32], unsigned char digest[32]) {
   mxg_sha256 hash;
+  unsigned char stretch[32];
+  static const char what[] = "mxgen bundle file";
+  mxg_sha256_tree(image + begin, (size_t)(end - begin), content);
   mxg_sha256_begin(&hash);
-  mxg_sha256_add(&hash, bundle->image, bundle->image_bytes - hash_bytes);
+  mxg_sha256_field(&hash, what, sizeof what - 1);
+  mxg_sha256_tree(image, (size_t)begin, stretch);
+  mxg_sha256_add(&hash, stretch, sizeof stretch);
+  mxg_sha256_add(&hash, content, hash_bytes);
+  mxg_sha256_tree(image + end, (size_t)(bytes - hash_bytes - end), stretch);
+  mxg_sha256_add(&hash, stretch, sizeof stretch);
   mxg_sha256_end(&hash, digest);
+}
+
+void mxg_bundle_seal(unsigned char *image, size_t count) {
+  unsigned char content[32];
+  if (count < front_bytes + hash_bytes) return;
+  uint64_t last = count - hash_bytes, begin = load64(image + head_bytes + section_plan * record_bytes + 8);
+  uint64_t end = load64(image + head_bytes + section_cubins * record_bytes + 8);
+  if (end > last) end = last;
+  if (begin > end) begin = end;
+  hash_image(image, count, begin, end, content, image + last);
 }
 
 /* A text that ends with its only NUL. */
@@ -271,15 +300,15 @@ static mxg_status open_cubins(mxg_bundle *bundle, const layout *where, mxg_error
   return MXG_OK;
 }
 
-static void make_digest(mxg_bundle *bundle, const layout *where) {
+static void make_digest(mxg_bundle *bundle, const layout *where, const unsigned char content[32]) {
   mxg_sha256 hash;
   unsigned char digest[32];
-  static const char version[] = "mxgen bundle 1";
+  static const char version[] = "mxgen bundle 2";
   mxg_sha256_begin(&hash);
   mxg_sha256_field(&hash, version, sizeof version - 1);
   for (uint32_t i = 0; i < digested; i++)
-    mxg_sha256_field(&hash, bundle->image + where->sections[i].offset,
-                     (size_t)(where->sections[i].count * kinds[i].item));
+    mxg_sha256_add(&hash, &where->sections[i].count, sizeof where->sections[i].count);
+  mxg_sha256_add(&hash, content, hash_bytes);
   mxg_sha256_end(&hash, digest);
   mxg_sha256_hex(digest, bundle->digest);
 }
@@ -301,8 +330,16 @@ static void find_ranges(mxg_bundle *bundle) {
   }
 }
 
-/* Points the plan into an image whose sections fit, and checks all of it. */
-static mxg_status open_image(mxg_bundle *bundle, const layout *where, mxg_error *err) {
+/* Of an executor's options: more streams than any machine has copy engines say that something else was meant. */
+static bool hints_are_good(const mxg_hints *hints) {
+  bool ends = memchr(hints->gpu, 0, sizeof hints->gpu) != NULL;
+  for (size_t i = ends ? strlen(hints->gpu) : 0; ends && i < sizeof hints->gpu; i++) ends = hints->gpu[i] == 0;
+  return hints->transport <= MXG_AUTO && hints->copy_streams <= 64 && hints->chunk_bytes <= largest_hint &&
+         hints->pad == 0 && ends;
+}
+
+/* Points the plan into an image whose sections fit, and checks all of it, or all but the plan. */
+static mxg_status open_image(mxg_bundle *bundle, const layout *where, bool known, mxg_error *err) {
   unsigned char *image = bundle->image;
   const section *at = where->sections;
   mxg_plan *plan = &bundle->plan;
@@ -319,8 +356,11 @@ static mxg_status open_image(mxg_bundle *bundle, const layout *where, mxg_error 
                     (unsigned long long)at[section_ranks].count);
   plan->name = section_text(bundle, where, section_name);
   bundle->maker = section_text(bundle, where, section_maker);
-  if (!plan->name || !bundle->maker)
-    return mxg_fail(err, MXG_ERR_BUNDLE, 706, "the bundle's name or maker is not a text");
+  bundle->tuned = section_text(bundle, where, section_tuned);
+  if (!plan->name || !bundle->maker || !bundle->tuned)
+    return mxg_fail(err, MXG_ERR_BUNDLE, 706, "the bundle's name, maker or tuning is not a text");
+  memcpy(&bundle->hints, image + at[section_hints].offset, sizeof bundle->hints);
+  if (!hints_are_good(&bundle->hints)) return mxg_fail(err, MXG_ERR_BUNDLE, 706, "the bundle's hints are malformed");
   plan->strings = (const char *)(image + at[section_strings].offset);
   plan->string_bytes = at[section_strings].count;
   plan->ranks = (mxg_rank *)(void *)(image + at[section_ranks].offset);
@@ -341,18 +381,19 @@ static mxg_status open_image(mxg_bundle *bundle, const layout *where, mxg_error 
   plan->groups = (mxg_group *)(void *)(image + at[section_groups].offset);
   plan->group_count = (uint32_t)at[section_groups].count;
   MXG_TRY(open_cubins(bundle, where, err));
-  MXG_TRY(mxg_plan_check(plan, err));
+  if (!known) MXG_TRY(mxg_plan_check(plan, err));
   find_ranges(bundle);
-  make_digest(bundle, where);
   return MXG_OK;
 }
 
-static mxg_status open_read(mxg_bundle *bundle, const layout *where, mxg_error *err) {
-  unsigned char digest[hash_bytes];
-  hash_image(bundle, digest);
+static mxg_status open_read(mxg_bundle *bundle, const layout *where, bool known, mxg_error *err) {
+  unsigned char digest[hash_bytes], content[hash_bytes];
+  hash_image(bundle->image, bundle->image_bytes, where->sections[section_plan].offset,
+             where->sections[section_cubins].offset, content, digest);
   if (memcmp(digest, bundle->image + bundle->image_bytes - hash_bytes, hash_bytes) != 0)
     return mxg_fail(err, MXG_ERR_BUNDLE, 705, "the bundle is damaged: its SHA-256 is not the one that it ends with");
-  return open_image(bundle, where, err);
+  make_digest(bundle, where, content);
+  return open_image(bundle, where, known, err);
 }
 
 /* The last word on a bundle being made or read: hands it out, or frees it and places the error. */
@@ -380,7 +421,7 @@ mxg_status mxg_bundle_read(mxg_bundle **out, const void *bytes, size_t count, co
   if (status == MXG_OK) status = new_bundle(&bundle, &where, err);
   if (status == MXG_OK) {
     memcpy(bundle->image, bytes, count);
-    status = open_read(bundle, &where, err);
+    status = open_read(bundle, &where, false, err);
   }
   return settle(out, bundle, status, name, err);
 }
@@ -405,13 +446,7 @@ static mxg_status read_exactly(int file, unsigned char *bytes, uint64_t count, m
   return MXG_OK;
 }
 
-static mxg_status load_file(mxg_bundle **bundle, int file, mxg_error *err) {
-  struct stat about;
-  if (fstat(file, &about) != 0) return fail_file("read", err);
-  if (!S_ISREG(about.st_mode))
-    return mxg_fail(err, MXG_ERR_BUNDLE, 707, "not a bundle: it is %s, not a file",
-                    S_ISDIR(about.st_mode) ? "a folder" : "a device or a pipe");
-  uint64_t bytes = (uint64_t)about.st_size;
+static mxg_status read_image(mxg_bundle **bundle, int file, uint64_t bytes, bool known, mxg_error *err) {
   if (bytes > largest_file) return refuse_large(bytes, err);
   unsigned char front[front_bytes] = {0};
   uint64_t count = bytes < front_bytes ? bytes : front_bytes;
@@ -421,7 +456,22 @@ static mxg_status load_file(mxg_bundle **bundle, int file, mxg_error *err) {
   MXG_TRY(new_bundle(bundle, &where, err));
   memcpy((*bundle)->image, front, (size_t)count);
   MXG_TRY(read_exactly(file, (*bundle)->image + count, bytes - count, err));
-  return open_read(*bundle, &where, err);
+  return open_read(*bundle, &where, known, err);
+}
+
+mxg_status mxg_bundle_read_file(mxg_bundle **out, int file, uint64_t count, bool known, mxg_error *err) {
+  mxg_bundle *bundle = *out = NULL;
+  mxg_status status = read_image(&bundle, file, count, known, err);
+  return settle(out, bundle, status, NULL, err);
+}
+
+static mxg_status load_file(mxg_bundle **bundle, int file, mxg_error *err) {
+  struct stat about;
+  if (fstat(file, &about) != 0) return fail_file("read", err);
+  if (!S_ISREG(about.st_mode))
+    return mxg_fail(err, MXG_ERR_BUNDLE, 707, "not a bundle: it is %s, not a file",
+                    S_ISDIR(about.st_mode) ? "a folder" : "a device or a pipe");
+  return read_image(bundle, file, (uint64_t)about.st_size, false, err);
 }
 
 mxg_status mxg_bundle_load(mxg_bundle **out, const char *path, mxg_error *err) {
@@ -467,6 +517,8 @@ static mxg_status place_sections(layout *where, const mxg_bundle_parts *parts, m
       plan->group_count,
       32,
       strlen(parts->maker) + 1,
+      1,
+      strlen(parts->tuned ? parts->tuned : "") + 1,
       parts->cubin_count,
       code,
   };
@@ -528,6 +580,7 @@ mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_
   mxg_bundle *bundle = NULL;
   MXG_TRY(place_sections(&where, parts, err));
   MXG_TRY(new_bundle(&bundle, &where, err));
+  static const mxg_hints no_hints = MXG_HINTS_INIT;
   const plan_head head = {plan->rank_count, plan->slots, plan->slot_bytes, plan->staging_cap};
   put_front(bundle, &where);
   put(bundle, &where, section_plan, &head);
@@ -544,13 +597,18 @@ mxg_status mxg_bundle_make(mxg_bundle **out, const mxg_bundle_parts *parts, mxg_
   put(bundle, &where, section_groups, plan->groups);
   put(bundle, &where, section_sources, parts->sources_digest);
   put(bundle, &where, section_maker, parts->maker);
+  put(bundle, &where, section_hints, parts->hints ? parts->hints : &no_hints);
+  put(bundle, &where, section_tuned, parts->tuned ? parts->tuned : "");
   if (parts->cubin_count) {
     memcpy(bundle->cubins, parts->cubins, parts->cubin_count * sizeof *parts->cubins);
     qsort(bundle->cubins, parts->cubin_count, sizeof *bundle->cubins, by_kernel_and_arch);
     put_cubins(bundle, &where);
   }
-  hash_image(bundle, bundle->image + bundle->image_bytes - hash_bytes);
-  return settle(out, bundle, open_image(bundle, &where, err), NULL, err);
+  unsigned char content[hash_bytes];
+  hash_image(bundle->image, bundle->image_bytes, where.sections[section_plan].offset,
+             where.sections[section_cubins].offset, content, bundle->image + bundle->image_bytes - hash_bytes);
+  make_digest(bundle, &where, content);
+  return settle(out, bundle, open_image(bundle, &where, false, err), NULL, err);
 }
 
 /* ---- saving ---- */
@@ -605,6 +663,12 @@ mxg_status mxg_bundle_save(const mxg_bundle *bundle, const char *path, mxg_error
 /* ---- looking inside ---- */
 
 const mxg_plan *mxg_bundle_plan(const mxg_bundle *bundle) { return &bundle->plan; }
+
+const mxg_hints *mxg_bundle_hints(const mxg_bundle *bundle, const char **tuned) {
+  if (tuned) *tuned = bundle->tuned;
+  return &bundle->hints;
+}
+
 const char *mxg_bundle_maker(const mxg_bundle *bundle) { return bundle->maker; }
 const char *mxg_bundle_digest(const mxg_bundle *bundle) { return bundle->digest; }
 

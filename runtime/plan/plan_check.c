@@ -161,33 +161,6 @@ static mxg_status check_array(const mxg_plan *plan, uint32_t index, mxg_error *e
   return MXG_OK;
 }
 
-/* Data names, and scale names among them, are what files and bind know: within a rank and side each is there once. */
-static mxg_status check_names(const mxg_plan *plan, mxg_error *err) {
-  size_t room = 64;
-  while (room < (size_t)plan->array_count * 4) room *= 2;
-  uint32_t *table = mxg_alloc(room * sizeof *table); /* 1 + 2 * array + (1: of the scale's name) */
-  if (!table) return mxg_fail_nomem(err);
-  mxg_status status = MXG_OK;
-  for (uint64_t i = 0; i < (uint64_t)plan->array_count * 2 && status == MXG_OK; i++) {
-    const mxg_array *a = &plan->arrays[i / 2];
-    const char *name = plan->strings + (i % 2 ? a->scale_name : a->name);
-    if (a->side == MXG_SCRATCH || !*name) continue;
-    size_t at = (size_t)XXH3_64bits_withSeed(name, strlen(name), (uint64_t)a->rank * 2 + a->side) & (room - 1);
-    for (; table[at]; at = (at + 1) & (room - 1)) {
-      const mxg_array *b = &plan->arrays[(table[at] - 1) / 2];
-      const char *other = plan->strings + ((table[at] - 1) % 2 ? b->scale_name : b->name);
-      if (a->rank == b->rank && a->side == b->side && strcmp(name, other) == 0) {
-        status = mxg_plan_refuse(err, 714, "rank %u has two %s arrays with the name \"%s\"", a->rank,
-                                 mxg_side_name(a->side), name);
-        break;
-      }
-    }
-    table[at] = (uint32_t)i + 1;
-  }
-  mxg_free(table);
-  return status;
-}
-
 /* Every array of [first, first + count) is of this rank and side. */
 static bool range_is_of(const mxg_plan *plan, uint32_t first, uint32_t count, uint32_t rank, mxg_side side) {
   if (first > plan->array_count || count > plan->array_count - first) return false;
@@ -212,6 +185,53 @@ static mxg_status check_ranks(const mxg_plan *plan, mxg_error *err) {
   if (arrays != plan->array_count || steps != plan->step_count)
     return mxg_plan_refuse(err, 712, "the plan has arrays or steps that no rank lists");
   return MXG_OK;
+}
+
+static size_t table_room(uint32_t count) {
+  size_t room = 64;
+  while (room < (size_t)count * 4) room *= 2;
+  return room;
+}
+
+/* Data names, and scale names among them, are what files and bind know: within a rank and side each is there once. The
+** table is one range's, so that it stays small. */
+static mxg_status check_range_names(const mxg_plan *plan, uint32_t first, uint32_t count, uint32_t *table,
+                                    mxg_error *err) {
+  size_t room = table_room(count);
+  memset(table, 0, room * sizeof *table); /* 1 + 2 * (array - first) + (1: of the scale's name) */
+  for (uint64_t i = 0; i < (uint64_t)count * 2; i++) {
+    const mxg_array *a = &plan->arrays[first + i / 2];
+    const char *name = plan->strings + (i % 2 ? a->scale_name : a->name);
+    if (!*name) continue;
+    size_t at = (size_t)XXH3_64bits(name, strlen(name)) & (room - 1);
+    for (; table[at]; at = (at + 1) & (room - 1)) {
+      const mxg_array *b = &plan->arrays[first + (table[at] - 1) / 2];
+      const char *other = plan->strings + ((table[at] - 1) % 2 ? b->scale_name : b->name);
+      if (strcmp(name, other) == 0)
+        return mxg_plan_refuse(err, 714, "rank %u has two %s arrays with the name \"%s\"", a->rank,
+                               mxg_side_name(a->side), name);
+    }
+    table[at] = (uint32_t)i + 1;
+  }
+  return MXG_OK;
+}
+
+static mxg_status check_names(const mxg_plan *plan, mxg_error *err) {
+  uint32_t most = 0;
+  for (uint32_t r = 0; r < plan->rank_count; r++) {
+    if (plan->ranks[r].sources > most) most = plan->ranks[r].sources;
+    if (plan->ranks[r].targets > most) most = plan->ranks[r].targets;
+  }
+  uint32_t *table = mxg_alloc(table_room(most) * sizeof *table);
+  if (!table) return mxg_fail_nomem(err);
+  mxg_status status = MXG_OK;
+  for (uint32_t r = 0; r < plan->rank_count && status == MXG_OK; r++) {
+    const mxg_rank *rank = &plan->ranks[r];
+    status = check_range_names(plan, rank->first_source, rank->sources, table, err);
+    if (status == MXG_OK) status = check_range_names(plan, rank->first_target, rank->targets, table, err);
+  }
+  mxg_free(table);
+  return status;
 }
 
 /* ---- pieces ---- */

@@ -179,10 +179,17 @@ static int by_bucket_then_begin(const void *a, const void *b) {
   return 0;
 }
 
+/* They are where steps take their pieces in the order of their wire forms. */
+static bool extents_are_sorted(const walk *w) {
+  for (size_t i = 1; i < w->extent_count; i++)
+    if (by_bucket_then_begin(&w->extents[i - 1], &w->extents[i]) > 0) return false;
+  return true;
+}
+
 /* What one bucket puts into its slot lies side by side, and the rank's staging has room for it. */
 static mxg_status check_extents(walk *w) {
   const mxg_rank *rank = &w->plan->ranks[w->rank];
-  if (w->extent_count > 1) qsort(w->extents, w->extent_count, sizeof *w->extents, by_bucket_then_begin);
+  if (!extents_are_sorted(w)) qsort(w->extents, w->extent_count, sizeof *w->extents, by_bucket_then_begin);
   for (size_t i = 0; i < w->extent_count; i++) {
     const extent *e = &w->extents[i];
     if (i > 0 && e[-1].bucket == e->bucket && e[-1].end > e->begin)

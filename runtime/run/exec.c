@@ -53,6 +53,7 @@ static mxg_status take_transport(mxg_exec *exec, mxg_error *err) {
   if (which >= transport_count) return mxg_fail(err, MXG_ERR_USAGE, 601, "there is no transport %u", which);
   if (transports[which]) {
     exec->table = transports[which];
+    if (which == MXG_COPY) mxg_choose_sizes(&exec->view);
     return MXG_OK;
   }
   char list[64] = "";
@@ -79,7 +80,10 @@ static mxg_status copy_options(mxg_exec *exec, const mxg_exec_options *options, 
   exec->view.options = defaults;
   if (!options) return MXG_OK;
   /* An older caller's options are shorter; a newer one's have fields that this library does not know. */
-  if (options->size < sizeof options->size || options->size > sizeof *options)
+  if (options->size > sizeof *options)
+    return mxg_fail(err, MXG_ERR_USAGE, 601, "options.size is %zu, of a newer mxrt.h than this library's %s",
+                    options->size, mxg_version());
+  if (options->size < sizeof options->size)
     return mxg_fail(err, MXG_ERR_USAGE, 601, "options.size is %zu: begin with MXG_EXEC_INIT of this version's header",
                     options->size);
   memcpy(&exec->view.options, options, options->size);

@@ -1,9 +1,9 @@
 /* bench_host_run.c -- a whole schedule on the host transport beside memcpy, both on all cores, in bytes read and
-*written
-** a second: two row shards of each MXFP8 tensor become whole BF16 on a third rank.
-**
-** usage: bench_host_run [MIB [THREADS [BUCKET_MIB]]]   (MiB of MXFP8 elements, default 512; wire MiB of a bucket,
-** default 16). Medians of several runs. Bytes are those of sources and targets, also where wire forms are made. */
+ *written
+ ** a second: two row shards of each MXFP8 tensor become whole BF16 on a third rank.
+ **
+ ** usage: bench_host_run [MIB [THREADS [BUCKET_MIB]]]   (MiB of MXFP8 elements, default 512; wire MiB of a bucket,
+ ** default 16). Medians of several runs. Bytes are those of sources and targets, also where wire forms are made. */
 #include "bundle.h"
 #include "parallel.h"
 
@@ -137,7 +137,7 @@ static void measure(const char *name, uint32_t buckets, uint32_t half, enum mx_s
                     unsigned threads) {
   mxg_plan *plan = make_plan(buckets, half, layout);
   static const unsigned char sources[32];
-  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "bench"};
+  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "bench", NULL, NULL};
   mxg_bundle *bundle;
   mxg_exec *exec;
   mxg_pool *pool;

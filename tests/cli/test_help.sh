@@ -4,7 +4,7 @@ source "$(dirname "$0")/common.sh"
 expect 0 help && golden help
 expect 0 --help && golden help
 expect 0 --version && grep -qxE 'mxgen [0-9]+\.[0-9]+\.[0-9]+' "$work/out" || fail "--version"
-for verb in generate check plan explain shard run verify show bench init doctor cache; do
+for verb in generate check plan explain shard run verify show bench tune init doctor cache; do
   expect 0 help $verb && golden help_$verb
   expect 0 $verb --help && golden help_$verb
 done

@@ -86,7 +86,8 @@ config "\"model_type\": \"deepseek_v3\", $small, \"q_lora_rank\": null" && refus
 config "\"model_type\": \"qwen3_moe\", $small, $moe, \"num_experts\": 4, \"mlp_only_layers\": [1]" && refused 1 init "$work/c.json" && says "mlp_only_layers"
 echo '{"model_type": "llama", ' >"$work/c.json" && refused 1 init "$work/c.json" && says "c.json:"
 refused 1 init "$work/none.json"
-refused 1 init "$work"
+refused 1 init "$work" && says "it is a folder" && says "--from-weights $work"
+refused 1 init --from-weights "$work" && says "beside the weights"
 refused 2 init && says "--from-weights"
 refused 2 init "$configs/llama3_8b.json" --from-weights "$work"
 for side in tp tp= tp=0 tp=4,tp=4 tq=4 tp=4x tp=4, tp=-1 tp=99999999999999999999 tp=3,world=4 tp=4,ep=8,etp=1,dp=1; do

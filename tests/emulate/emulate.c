@@ -89,7 +89,9 @@ static int write_kernel(const mxg_kernel *kernel) {
   return status ? status : write_file(path, text);
 }
 
-/* Starts the compiler for some kernels; EMULATE_FLAGS, a list separated by spaces, are the sanitizer's, if any. */
+/* Starts the compiler for some kernels; EMULATE_FLAGS, a list separated by spaces, are the sanitizer's, if any. The
+** environment's EMULATE_ARCH, 900 for sm_90, makes kernels take that architecture's paths; without it the portable
+*ones. */
 static int start(call *c, const mxg_kernel *const *kernels, size_t count) {
   static const char *const fixed[] = {"-std=c++17",
                                       "-O1",
@@ -107,12 +109,17 @@ static int start(call *c, const mxg_kernel *const *kernels, size_t count) {
                                       "-I" MXG_ROOT "/tests/emulate",
                                       MXG_ROOT "/tests/emulate/shim.cpp"};
   static char flags[256];
-  char own[160], files[LIBRARY_KERNELS][160], *argv[ARGUMENTS_MAX];
+  char own[160], path[32], files[LIBRARY_KERNELS][160], *argv[ARGUMENTS_MAX];
   size_t n = 0;
   argv[n++] = (char *)(uintptr_t)EMULATE_CXX;
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) argv[n++] = (char *)(uintptr_t)fixed[i];
   snprintf(flags, sizeof flags, "%s", EMULATE_FLAGS);
   for (char *flag = strtok(flags, " "); flag && n < 28; flag = strtok(NULL, " ")) argv[n++] = flag;
+  const char *arch = getenv("EMULATE_ARCH");
+  if (arch && *arch) {
+    snprintf(path, sizeof path, "-DSHIM_ARCH=%.8s", arch);
+    argv[n++] = path;
+  }
   snprintf(own, sizeof own, "-I%s", all.folder);
   argv[n++] = own;
   for (size_t i = 0; i < count; i++) {

@@ -55,6 +55,12 @@ unsigned __shfl_sync(unsigned mask, unsigned value, int lane);
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int far);
 unsigned __ballot_sync(unsigned mask, int vote);
 
+/* Kernels take the paths of an architecture where its number is given, 900 for sm_90: instructions are then models. */
+#ifdef SHIM_ARCH
+#define __CUDA_ARCH__ SHIM_ARCH
+#include "shim_ptx.h"
+#endif
+
 /* Runs `kernel` over `blocks` blocks of `threads` threads. NULL, or what went wrong. */
 struct mx_entry;
 const char *shim_run(void (*kernel)(const mx_entry *, unsigned), const mx_entry *entries, unsigned count,

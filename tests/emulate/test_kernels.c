@@ -52,6 +52,8 @@ static const shape shapes[] = {
     {MXG_MOVE, &column, &column, 0, 8, 64, 64, 75, 43, 0, 20},
     {MXG_MOVE, &square, &column_swizzled, 0, 2, 64, 64, 90, 55, 32, 12},
     {MXG_MOVE, &row_even, &row_padded, 0, 16, 64, 128, 40, 150, 48, 7},
+    {MXG_MOVE, &row, &row_swizzled, 0, 16, 128, 256, 300, 384, 128, 128},
+    {MXG_MOVE, &row_swizzled, &row_swizzled, 256, 16, 64, 256, 140, 256, 0, 140},
     /* dequantize: every element, scale and block; casts */
     {MXG_DEQUANTIZE, &row, &bf16, 0, 8, 128, 600, 61, 416, 160, 9},
     {MXG_DEQUANTIZE, &row, &bf16, 256, 8, 256, 1024, 50, 256, 0, 11},
@@ -60,6 +62,8 @@ static const shape shapes[] = {
     {MXG_DEQUANTIZE, &row_swizzled, &bf16, 0, 1, 32, 1000, 131, 47, 0, 17},
     {MXG_DEQUANTIZE, &row_even, &scratch, 0, 8, 128, 256, 30, 160, 0, 10},
     {MXG_DEQUANTIZE, &column, &bf16, 0, 8, 128, 256, 90, 136, 64, 32},
+    {MXG_DEQUANTIZE, &column, &bf16, 0, 8, 64, 256, 96, 136, 64, 32},
+    {MXG_DEQUANTIZE, &column, &fp32, 132, 4, 64, 256, 103, 132, 0, 103},
     {MXG_DEQUANTIZE, &column_swizzled, &fp32, 0, 4, 64, 256, 70, 260, 0, 32},
     {MXG_DEQUANTIZE, &column_padded, &fp16, 0, 1, 64, 256, 40, 37, 0, 32},
     {MXG_DEQUANTIZE, &square, &bf16, 0, 16, 64, 100, 70, 144, 0, 32},
@@ -83,6 +87,9 @@ static const shape shapes[] = {
     {MXG_QUANTIZE_ROWWISE, &block, &row_swizzled, 0, 32, 64, 64, 130, 288, 128, 43},
     {MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0, 8, 64, 64, 33, 77, 32, 10},
     {MXG_QUANTIZE_ROWWISE, &fp32, &row_fp32, 150, 4, 64, 7, 9, 150, 0, 9},
+    {MXG_QUANTIZE_ROWWISE, &bf16, &row_swizzled, 0, 8, 128, 128, 300, 384, 128, 128},
+    {MXG_QUANTIZE_ROWWISE, &fp32, &row_swizzled, 256, 4, 256, 128, 260, 256, 0, 260},
+    {MXG_QUANTIZE_ROWWISE, &fp16, &row_swizzled, 0, 8, 64, 128, 200, 256, 0, 72},
     /* quantize to columns */
     {MXG_QUANTIZE_COLUMNWISE, &bf16, &column, 0, 8, 128, 96, 130, 136, 64, 32},
     {MXG_QUANTIZE_COLUMNWISE, &fp32, &column_padded, 64, 4, 64, 64, 75, 64, 0, 64},
@@ -133,6 +140,47 @@ static void near_ties(matrix *m) {
   }
 }
 
+/* Block i of 32 has BF16 value i as its maximum, at any place; the rest is not larger, or finite beside a NaN. */
+static void each_maximum(matrix *m) {
+  for (uint64_t i = 0; i < m->data_bytes / 64; i++) {
+    uint32_t most = (uint32_t)i & 0x7fffu, held = most > 0x7f80u ? 0x7f7fu : most;
+    for (uint32_t k = 0; k < 32; k++) {
+      uint32_t bits = random_word();
+      /* Near the maximum, far below it, or anything. */
+      uint32_t below = bits % 4 == 0 ? bits >> 16 : bits % 4 == 1 ? bits >> 16 & 255 : (bits >> 16 & 2047) + held / 2;
+      put(m->data + i * 64 + k * 2, k == i % 31 ? (uint32_t)i & 0xffffu : (bits & 0x8000u) | below % (held + 1), 2);
+    }
+  }
+}
+
+/* The same down columns of 32 rows. */
+static void each_maximum_down(matrix *m) {
+  for (uint64_t i = 0; i < m->data_bytes / 64; i++) {
+    uint32_t most = (uint32_t)i & 0x7fffu, held = most > 0x7f80u ? 0x7f7fu : most;
+    unsigned char *top = m->data + (i / m->ld * 32 * m->ld + i % m->ld) * 2;
+    for (uint32_t k = 0; k < 32; k++) {
+      uint32_t bits = random_word();
+      put(top + k * m->ld * 2, k == i % 31 ? (uint32_t)i & 0xffffu : (bits & 0x8000u) | (bits >> 16) % (held + 1), 2);
+    }
+  }
+}
+
+/* Every scale rule with every NaN policy. */
+#define CHOICES(e, br, bc)                                          \
+  {                                                                 \
+    FP8(e, E8M0, MX_COMPACT, MX_FLOOR, MX_NAN_BLOCK, br, bc),       \
+        FP8(e, E8M0, MX_COMPACT, MX_FLOOR, MX_NAN_ELEMENT, br, bc), \
+        FP8(e, E8M0, MX_COMPACT, MX_RCEIL, MX_NAN_BLOCK, br, bc),   \
+        FP8(e, E8M0, MX_COMPACT, MX_RCEIL, MX_NAN_ELEMENT, br, bc), \
+        FP8(e, E8M0, MX_COMPACT, MX_CEIL, MX_NAN_BLOCK, br, bc),    \
+        FP8(e, E8M0, MX_COMPACT, MX_CEIL, MX_NAN_ELEMENT, br, bc),  \
+        FP8(e, E8M0, MX_COMPACT, MX_EVEN, MX_NAN_BLOCK, br, bc),    \
+        FP8(e, E8M0, MX_COMPACT, MX_EVEN, MX_NAN_ELEMENT, br, bc)   \
+  }
+enum { CHOICES_EACH = 8 };
+static const mxg_encoding choices[2][CHOICES_EACH] = {CHOICES(MX_E4M3, 1, 32), CHOICES(MX_E5M2, 1, 32)};
+static const mxg_encoding choices_down[CHOICES_EACH] = CHOICES(MX_E4M3, 32, 1);
+
 typedef struct sweep {
   shape shape;
   void (*fill)(matrix *m);
@@ -159,16 +207,27 @@ static const sweep sweeps[] = {
 };
 enum { SWEEPS = sizeof sweeps / sizeof *sweeps };
 
+#define MAXIMA(to) \
+  { {MXG_QUANTIZE_ROWWISE, &bf16, &to, 8192, 8, 256, 256, 256, 8192, 0, 256}, each_maximum }
+#define MAXIMA_DOWN(to) \
+  { {MXG_QUANTIZE_COLUMNWISE, &bf16, &to, 8192, 8, 256, 1024, 256, 8192, 0, 256}, each_maximum_down }
+#define EIGHT(M, of) M(of[0]), M(of[1]), M(of[2]), M(of[3]), M(of[4]), M(of[5]), M(of[6]), M(of[7])
+static const sweep maxima[] = {EIGHT(MAXIMA, choices[0]), EIGHT(MAXIMA, choices[1]), EIGHT(MAXIMA_DOWN, choices_down)};
+enum { MAXIMA_COUNT = sizeof maxima / sizeof *maxima };
+
 enum { SHAPES = sizeof shapes / sizeof *shapes, SEEDS = 3 };
 
-static mxg_kernel kernels[SHAPES + SWEEPS]; /* of the shapes, then of the sweeps */
+enum { KERNELS = SHAPES + SWEEPS + MAXIMA_COUNT };
+static mxg_kernel kernels[KERNELS]; /* of the shapes, the sweeps, the maxima */
+
+static const sweep *sweep_of(size_t i) { return i < SWEEPS ? &sweeps[i] : &maxima[i - SWEEPS]; }
 
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static int compile_all(void **state) {
   (void)state;
-  for (size_t i = 0; i < SHAPES + SWEEPS; i++) {
-    const shape *s = i < SHAPES ? &shapes[i] : &sweeps[i - SHAPES].shape;
+  for (size_t i = 0; i < KERNELS; i++) {
+    const shape *s = i < SHAPES ? &shapes[i] : &sweep_of(i - SHAPES)->shape;
     kernels[i] = (mxg_kernel){.family = (uint8_t)s->family,
                               .cols = s->fixed_cols,
                               .vec = s->vec,
@@ -179,7 +238,7 @@ static int compile_all(void **state) {
     if (s->family == MXG_MOVE) kernels[i].dst.elem = kernels[i].src.elem;
     mxg_kernel_name(&kernels[i]);
   }
-  return emulate_prepare(kernels, SHAPES + SWEEPS);
+  return emulate_prepare(kernels, KERNELS);
 }
 
 static int free_compiled(void **state) {
@@ -198,16 +257,26 @@ static void every_kernel_equals_the_host(void **state) {
   }
 }
 
-static void every_value_converts_as_on_the_host(void **state) {
-  (void)state;
-  for (size_t i = 0; i < SWEEPS; i++) {
-    const shape *s = &sweeps[i].shape;
+static void run_sweeps(size_t first, size_t count) {
+  for (size_t i = first; i < first + count; i++) {
+    const sweep *w = sweep_of(i);
+    const shape *s = &w->shape;
     random_state = i;
     matrix src = matrix_of(s->src, s->rows, s->cols, s->cols, 0, 0);
-    sweeps[i].fill(&src);
+    w->fill(&src);
     check(s, &kernels[SHAPES + i], &src, 0x77);
     free_matrix(&src);
   }
+}
+
+static void every_value_converts_as_on_the_host(void **state) {
+  (void)state;
+  run_sweeps(0, SWEEPS);
+}
+
+static void every_maximum_gives_the_scale_of_the_host(void **state) {
+  (void)state;
+  run_sweeps(SWEEPS, MAXIMA_COUNT);
 }
 
 /* Thousands of entries of one row: the search for a tile's entry, and tiles that are mostly empty. */
@@ -223,6 +292,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kernel_equals_the_host),
       cmocka_unit_test(every_value_converts_as_on_the_host),
+      cmocka_unit_test(every_maximum_gives_the_scale_of_the_host),
       cmocka_unit_test(many_small_entries),
   };
   const char *missing = emulate_missing();

@@ -40,7 +40,7 @@ static void read_recipe(const char *path) {
   const mxg_model *model;
   const mxg_plan *plan;
   if (mxg_model_build(&model, &files, path, &options, &arena, &err) != MXG_OK ||
-      mxg_plan_build(&plan, model, &arena, &err) != MXG_OK)
+      mxg_plan_build(&plan, model, &arena, &err) != MXG_OK || mxg_plan_check(plan, &err) != MXG_OK)
     fail_msg("%s: %s:%d: %s", path, err.file, err.line, err.text);
   collect(plan);
   mxg_arena_free(&arena);

@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
   if (model && ranks <= 64) { /* large meshes are legal, and slow */
     status = mxg_plan_build(&plan, model, &arena, &err);
     expect((status == MXG_OK) == (plan != NULL), "a plan beside a failure");
+    if (plan) status = mxg_plan_check(plan, &err);
     expect(status != MXG_ERR_BUNDLE, err.text); /* the checker refuses what the planner made */
   }
   if (status != MXG_OK) expect(err.text[0] && mxg_error_explain(err.code, NULL), "a failure without a diagnostic");

@@ -1,8 +1,8 @@
 /* seed_bundle.c -- writes the sample plans as bundles of today's format: what the fuzzing of bundles begins with.
 **
 ** usage: seed_bundle FOLDER */
-#include "plan_samples.h"
 #include "bundle.h"
+#include "plan_samples.h"
 
 int main(int argc, char **argv) {
   if (argc != 2) return 2;
@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
     fixture *f = plan_samples[i].make();
     static const unsigned char sources[32] = {1};
     const mxg_bundle_cubin cubin = {0, "sm_90a", "code", 4};
-    const mxg_bundle_parts parts = {&f->plan, &cubin, 1, sources, "seed"};
+    const mxg_bundle_parts parts = {&f->plan, &cubin, 1, sources, "seed", NULL, NULL};
     char path[512];
     mxg_bundle *bundle;
     mxg_error err;

@@ -25,7 +25,7 @@ static int print_kind(const char *recipe, const char *kind, const mxg_recipe_opt
   mxg_files files = {0};
   if (mxg_model_build(&model, &files, recipe, options, arena, err) != MXG_OK) return 1;
   if (strcmp(kind, "model") == 0) return mxg_model_print(model, text), 0;
-  if (mxg_plan_build(&plan, model, arena, err) != MXG_OK) return 1;
+  if (mxg_plan_build(&plan, model, arena, err) != MXG_OK || mxg_plan_check(plan, err) != MXG_OK) return 1;
   if (strcmp(kind, "params") == 0) return print_params(plan, arena, text, err);
   mxg_plan_print(plan, model, strcmp(kind, "pieces") == 0 ? MXG_PLAN_PIECES : MXG_PLAN_TOTALS, text);
   return 0;

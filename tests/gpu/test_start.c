@@ -1,18 +1,28 @@
 /* test_start.c -- mxg_exec_start and _wait on GPUs: sources are written on the callers' streams before, and targets
 ** read there after, with nothing but the streams' order between; what comes out is the host transport's, byte for
-** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other
-** sources, a deadline, wrong calls.
+** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other sources,
+** a deadline, wrong calls.
 **
-** test_start RECIPE...        exit 77: no GPU, or no NVRTC. Ranks take the GPUs in turn, and all the first one. */
+** test_start RECIPE... or test_start --processes RANKS RECIPE. Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in
+** turn, and then all of them the first one; with --processes each is a process of a job. */
+#include "bundle.h"
 #include "driver.h"
+#include "driver/fake_cuda.h"
+#include "launch.h"
 #include "mxgen.h"
 
+#include <dlfcn.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int failures;
 static mxg_error err;
+static bool fake; /* tests/driver/fake_cuda.c instead of GPUs */
 
 #define MUST(call)                                                                               \
   do {                                                                                           \
@@ -47,9 +57,13 @@ typedef struct bench {
   int ordinals[most_ranks];
   mxg_cu_stream *streams[most_ranks];
   uint64_t ballast[most_gpus]; /* memory to keep a stream busy with */
+  uint32_t first, end;         /* the ranks of this process */
+  mxg_job *job;                /* NULL: they are all */
 } bench;
 
-enum { ballast_bytes = 256 << 20 };
+static bool is_here(const bench *b, uint32_t rank) { return rank >= b->first && rank < b->end; }
+
+static uint64_t ballast_bytes(void) { return (uint64_t)(fake ? 1 : 256) << 20; }
 
 static mxg_gpu *gpu_of(const bench *b, uint32_t rank) { return b->gpus[b->ordinals[rank]]; }
 
@@ -64,8 +78,8 @@ static void new_tensors(bench *b) {
     MUST(mxg_bundle_tensor(&t->info, b->bundle, i, &err));
     t->scale = (t->info.data_bytes + 255) / 256 * 256;
     t->bytes = t->scale + t->info.scale_bytes;
-    MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
-    MUST(mxg_gpu_alloc(&t->device, t->bytes, &err));
+    MUST(mxg_gpu_use(gpu_of(b, is_here(b, t->info.rank) ? t->info.rank : b->first), &err));
+    if (is_here(b, t->info.rank)) MUST(mxg_gpu_alloc(&t->device, t->bytes, &err));
     MUST(mxg_gpu_alloc_pinned(&memory, 2 * t->bytes, &err));
     t->host = memory;
     t->got = t->host + t->bytes;
@@ -74,7 +88,7 @@ static void new_tensors(bench *b) {
 
 static void free_tensors(bench *b) {
   for (uint32_t i = 0; i < b->count; i++) {
-    MUST(mxg_gpu_use(gpu_of(b, b->tensors[i].info.rank), &err));
+    MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
     mxg_gpu_free(b->tensors[i].device);
     mxg_gpu_free_pinned(b->tensors[i].host);
   }
@@ -86,6 +100,7 @@ static mxg_exec *new_exec(const bench *b, const mxg_exec_options *options, bool 
   MUST(mxg_exec_create(&exec, b->bundle, options, &err));
   for (uint32_t i = 0; i < b->count; i++) {
     const tensor *t = &b->tensors[i];
+    if (!on_host && !is_here(b, t->info.rank)) continue;
     uint64_t at = on_host ? (uint64_t)(uintptr_t)t->host : t->device;
     MUST(mxg_exec_bind(exec, t->info.rank, t->info.side, t->info.name, (void *)(uintptr_t)at, t->info.data_bytes,
                        t->info.scale_bytes ? (void *)(uintptr_t)(at + t->scale) : NULL, t->info.scale_bytes, &err));
@@ -112,16 +127,17 @@ static void renew(bench *b, uint32_t seed) {
 
 /* A few milliseconds of work, so that what does not wait for it comes too early. */
 static void keep_busy(const bench *b, int times) {
-  for (uint32_t r = 0; r < b->ranks; r++) {
+  for (uint32_t r = b->first; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     for (int i = 0; i < times; i++)
-      MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes, b->streams[r], &err));
+      MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes(), b->streams[r], &err));
   }
 }
 
 static void write_sources(const bench *b) {
   for (uint32_t i = 0; i < b->count; i++) {
     const tensor *t = &b->tensors[i];
+    if (!is_here(b, t->info.rank)) continue;
     mxg_cu_stream *stream = b->streams[t->info.rank];
     MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
     if (t->info.side == MXG_SOURCE)
@@ -135,6 +151,7 @@ static void write_sources(const bench *b) {
 static void read_targets(const bench *b) {
   for (uint32_t i = 0; i < b->count; i++) {
     const tensor *t = &b->tensors[i];
+    if (!is_here(b, t->info.rank)) continue;
     mxg_cu_stream *stream = b->streams[t->info.rank];
     MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
     if (t->info.side == MXG_SOURCE)
@@ -145,7 +162,7 @@ static void read_targets(const bench *b) {
 }
 
 static void finish(const bench *b) {
-  for (uint32_t r = 0; r < b->ranks; r++) {
+  for (uint32_t r = b->first; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     MUST(mxg_stream_wait(b->streams[r], &err));
   }
@@ -156,7 +173,7 @@ static void compare(const bench *b, const char *what) {
   const char *first = NULL;
   for (uint32_t i = 0; i < b->count; i++) {
     const tensor *t = &b->tensors[i];
-    if (t->info.side != MXG_TARGET) continue;
+    if (t->info.side != MXG_TARGET || !is_here(b, t->info.rank)) continue;
     for (uint64_t k = 0; k < t->bytes; k++) {
       if (k >= t->info.data_bytes && k < t->scale) continue;
       if (t->got[k] != t->host[k]) wrong++, first = first ? first : t->info.name;
@@ -170,7 +187,7 @@ static void compare(const bench *b, const char *what) {
 
 static void start(const bench *b, mxg_exec *exec, uint32_t group) {
   void *streams[most_ranks];
-  for (uint32_t r = 0; r < b->ranks; r++) streams[r] = b->streams[r];
+  for (uint32_t r = b->first; r < b->end; r++) streams[r - b->first] = b->streams[r];
   MUST(mxg_exec_start(exec, group, streams, &err));
 }
 
@@ -221,27 +238,27 @@ static void on_default_streams(bench *b, mxg_exec *exec, uint32_t seed) {
 
 /* ---- captures ---- */
 
-/* Stream 0 captures, and the others are with it. */
+/* The first stream captures, and the others are with it. */
 static void open_capture(const bench *b, mxg_cu_event **events) {
-  MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-  MUST(mxg_graph_begin(b->streams[0], &err));
-  MUST(mxg_event_record(events[0], b->streams[0], &err));
-  for (uint32_t r = 1; r < b->ranks; r++) {
+  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+  MUST(mxg_graph_begin(b->streams[b->first], &err));
+  MUST(mxg_event_record(events[b->first], b->streams[b->first], &err));
+  for (uint32_t r = b->first + 1; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
-    MUST(mxg_event_follow(b->streams[r], events[0], &err));
+    MUST(mxg_event_follow(b->streams[r], events[b->first], &err));
   }
 }
 
 static mxg_cu_graph *close_capture(const bench *b, mxg_cu_event **events) {
   mxg_cu_graph *graph = NULL;
-  for (uint32_t r = 1; r < b->ranks; r++) {
+  for (uint32_t r = b->first + 1; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     MUST(mxg_event_record(events[r], b->streams[r], &err));
-    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-    MUST(mxg_event_follow(b->streams[0], events[r], &err));
+    MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+    MUST(mxg_event_follow(b->streams[b->first], events[r], &err));
   }
-  MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-  MUST(mxg_graph_end(&graph, b->streams[0], &err));
+  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+  MUST(mxg_graph_end(&graph, b->streams[b->first], &err));
   return graph;
 }
 
@@ -249,10 +266,10 @@ static void captured(bench *b, const mxg_exec_options *options, bool whole, uint
   uint32_t groups = mxg_bundle_groups(b->bundle);
   mxg_cu_event *events[most_ranks];
   void *streams[most_ranks];
-  for (uint32_t r = 0; r < b->ranks; r++) {
+  for (uint32_t r = b->first; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     MUST(mxg_event_create(&events[r], false, &err));
-    streams[r] = b->streams[r];
+    streams[r - b->first] = b->streams[r];
   }
   mxg_exec *exec = new_exec(b, options, false);
   open_capture(b, events);
@@ -268,27 +285,27 @@ static void captured(bench *b, const mxg_exec_options *options, bool whole, uint
     renew(b, seed + launch);
     write_sources(b);
     finish(b);
-    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-    MUST(mxg_graph_launch(graph, b->streams[0], &err));
-    MUST(mxg_stream_wait(b->streams[0], &err));
+    MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+    MUST(mxg_graph_launch(graph, b->streams[b->first], &err));
+    MUST(mxg_stream_wait(b->streams[b->first], &err));
     read_targets(b);
     finish(b);
     compare(b, whole ? "captured whole, launched" : "captured by group, launched");
   }
   by_group(b, exec, false, seed + 7, "by group after a capture");
-  if (b->ranks > 1) { /* another stream is left out of the capture */
-    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-    MUST(mxg_graph_begin(b->streams[0], &err));
+  if (b->end - b->first > 1) { /* another stream is left out of the capture */
+    MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+    MUST(mxg_graph_begin(b->streams[b->first], &err));
     mxg_status status = mxg_exec_start(exec, MXG_ALL_GROUPS, streams, &err);
     expect(status == MXG_ERR_USAGE && err.code == 684, "streams of different captures");
     mxg_cu_graph *empty = NULL;
-    MUST(mxg_gpu_use(gpu_of(b, 0), &err));
-    MUST(mxg_graph_end(&empty, b->streams[0], &err));
+    MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+    MUST(mxg_graph_end(&empty, b->streams[b->first], &err));
     mxg_graph_free(empty);
   }
   mxg_graph_free(graph);
   mxg_exec_free(exec);
-  for (uint32_t r = 0; r < b->ranks; r++) {
+  for (uint32_t r = b->first; r < b->end; r++) {
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
     mxg_event_free(events[r]);
   }
@@ -315,12 +332,31 @@ static void too_late(bench *b, const mxg_exec_options *usual, uint32_t seed) {
   mxg_exec_free(exec);
 }
 
+/* Processes that start groups in different orders wait for each other until one gives up, and learn of it. */
+static void at_odds(bench *b, const mxg_exec_options *usual) {
+  mxg_exec_options options = *usual;
+  options.timeout_ms = 300;
+  if (mxg_bundle_groups(b->bundle) < 2) return;
+  mxg_exec *exec = new_exec(b, &options, false);
+  MUST(mxg_exec_prepare(exec, &err));
+  start(b, exec, b->first % 2);
+  mxg_status status = mxg_exec_wait(exec, MXG_ALL_GROUPS, &err);
+  printf("  at odds: %s\n", err.text);
+  expect(status == MXG_ERR_TIMEOUT, "processes at odds");
+  mxg_exec_free(exec);
+}
+
 /* ---- one recipe ---- */
 
 static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_t seed) {
   mxg_exec_options options = MXG_EXEC_INIT;
   options.transport = transport;
-  options.gpus = b->ordinals;
+  uint32_t ranks[most_ranks];
+  for (uint32_t r = b->first; r < b->end; r++) ranks[r - b->first] = r;
+  options.ranks = ranks;
+  options.rank_count = b->end - b->first;
+  options.gpus = b->ordinals + b->first;
+  options.job = b->job;
   options.no_graph = !graph;
   printf(" %s%s\n", transport == MXG_COPY ? "copy" : "direct", graph ? "" : ", op by op");
   mxg_exec *exec = new_exec(b, &options, false);
@@ -335,24 +371,84 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   mxg_exec_free(exec);
   captured(b, &options, false, seed + 10);
   captured(b, &options, true, seed + 20);
+  if (b->job) return; /* a process that is late ends the job */
   too_late(b, &options, seed + 30);
 }
 
-static void try_recipe(const char *recipe, int gpus) {
-  bench b = {0};
-  char arch[16];
+/* The plan whose kernels the driver without GPUs is asked for. */
+static const mxg_plan *played;
+
+static void play_kernel(const char *name, uint64_t entries, uint32_t count) {
+  for (uint32_t k = 0; k < played->kernel_count; k++)
+    if (strcmp(played->kernels[k].name, name) == 0)
+      mxg_convert_entries(&played->kernels[k], (const mx_entry *)(uintptr_t)entries, count);
+}
+
+/* The same bundle with code that nobody looks at. */
+static mxg_bundle *without_code(const mxg_bundle *from, const char *arch) {
+  static const unsigned char sources[32] = {1};
+  mxg_bundle *bundle = NULL;
+  const mxg_plan *plan = mxg_bundle_plan(from);
+  mxg_bundle_cubin *cubins = calloc(plan->kernel_count + 1, sizeof *cubins);
+  if (!cubins) exit(1);
+  for (uint32_t k = 0; k < plan->kernel_count; k++) {
+    cubins[k] = (mxg_bundle_cubin){.kernel = k, .bytes = "none", .count = 4};
+    snprintf(cubins[k].arch, sizeof cubins[k].arch, "%s", arch);
+  }
+  const mxg_bundle_parts parts = {
+      .plan = plan, .cubins = cubins, .cubin_count = plan->kernel_count, .sources_digest = sources, .maker = "maker"};
+  MUST(mxg_bundle_make(&bundle, &parts, &err));
+  free(cubins);
+  return bundle;
+}
+
+static mxg_bundle *make_bundle(const char *recipe, const char *arch) {
   const char *archs[] = {arch, NULL};
   mxg_options options = MXG_OPTIONS_INIT;
-  mxg_gpu_info about;
-  MUST(mxg_gpu_ask(&about, 0, &err));
-  snprintf(arch, sizeof arch, "sm_%d%d%s", about.major, about.minor, about.major >= 9 ? "a" : "");
-  options.archs = archs;
-  mxg_status status = mxg_generate(&b.bundle, recipe, &options, &err);
+  mxg_bundle *bundle = NULL;
+  options.archs = fake ? archs + 1 : archs;
+  mxg_status status = mxg_generate(&bundle, recipe, &options, &err);
   if (status == MXG_ERR_ENVIRONMENT) {
     fprintf(stderr, "%s\n", err.text);
     exit(77);
   }
   MUST(status);
+  if (!fake) return bundle;
+  mxg_bundle *light = without_code(bundle, arch);
+  mxg_bundle_free(bundle);
+  played = mxg_bundle_plan(light);
+  return light;
+}
+
+/* Ranks over all GPUs, or on the first. */
+static void try_places(bench *b, const char *recipe, int gpus) {
+  for (uint32_t r = 0; r < b->ranks; r++) b->ordinals[r] = (int)r % gpus;
+  for (uint32_t r = b->first; r < b->end; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_stream_create(&b->streams[r], &err));
+  }
+  printf("%s, %u ranks of %u, %u groups, on %d GPUs (%s)\n", recipe, b->end - b->first, b->ranks,
+         mxg_bundle_groups(b->bundle), gpus, mxg_gpu_about(b->gpus[0])->name);
+  new_tensors(b);
+  for (int graph = 1; graph >= 0; graph--) {
+    try_transport(b, MXG_COPY, graph, 100u * (unsigned)graph + 1);
+    try_transport(b, MXG_DIRECT, graph, 100u * (unsigned)graph + 51);
+  }
+  free_tensors(b);
+  for (uint32_t r = b->first; r < b->end; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    mxg_stream_free(b->streams[r]);
+  }
+}
+
+/* With a job one rank is of this process. */
+static void try_recipe(const char *recipe, int gpus, const mxg_job_options *job) {
+  bench b = {0};
+  char arch[16];
+  mxg_gpu_info about;
+  MUST(mxg_gpu_ask(&about, 0, &err));
+  snprintf(arch, sizeof arch, "sm_%d%d%s", about.major, about.minor, about.major >= 9 ? "a" : "");
+  b.bundle = make_bundle(recipe, arch);
   for (uint32_t i = 0; i < mxg_bundle_tensors(b.bundle); i++) {
     mxg_tensor_info info = {.size = sizeof info};
     MUST(mxg_bundle_tensor(&info, b.bundle, i, &err));
@@ -361,27 +457,27 @@ static void try_recipe(const char *recipe, int gpus) {
   if (b.ranks > most_ranks) exit(1);
   for (int g = 0; g < gpus; g++) {
     MUST(mxg_gpu_open(&b.gpus[g], g, &err));
-    MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes, &err));
+    MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes(), &err));
   }
-  for (int spread = gpus > 1; spread >= 0; spread--) { /* over all GPUs; on the first */
-    for (uint32_t r = 0; r < b.ranks; r++) {
-      b.ordinals[r] = spread ? (int)r % gpus : 0;
-      MUST(mxg_gpu_use(gpu_of(&b, r), &err));
-      MUST(mxg_stream_create(&b.streams[r], &err));
-    }
-    printf("%s, %u ranks, %u groups, on %d GPUs (%s)\n", recipe, b.ranks, mxg_bundle_groups(b.bundle),
-           spread ? gpus : 1, about.name);
+  b.first = job ? job->rank : 0;
+  b.end = job ? job->rank + 1 : b.ranks;
+  if (job) MUST(mxg_job_create(&b.job, job, &err));
+  if (gpus > 1) try_places(&b, recipe, gpus);
+  try_places(&b, recipe, 1);
+  if (job) {
+    mxg_exec_options at = MXG_EXEC_INIT;
+    at.transport = MXG_DIRECT;
+    at.ranks = &b.first;
+    at.rank_count = 1;
+    at.gpus = b.ordinals + b.first;
+    at.job = b.job;
+    MUST(mxg_gpu_use(gpu_of(&b, b.first), &err));
+    MUST(mxg_stream_create(&b.streams[b.first], &err));
     new_tensors(&b);
-    for (int graph = 1; graph >= 0; graph--) {
-      try_transport(&b, MXG_COPY, graph, 100u * (unsigned)graph + 1);
-      try_transport(&b, MXG_DIRECT, graph, 100u * (unsigned)graph + 51);
-    }
+    at_odds(&b, &at);
     free_tensors(&b);
-    for (uint32_t r = 0; r < b.ranks; r++) {
-      MUST(mxg_gpu_use(gpu_of(&b, r), &err));
-      mxg_stream_free(b.streams[r]);
-    }
   }
+  mxg_job_free(b.job);
   for (int g = 0; g < gpus; g++) {
     MUST(mxg_gpu_use(b.gpus[g], &err));
     mxg_gpu_free(b.ballast[g]);
@@ -390,13 +486,58 @@ static void try_recipe(const char *recipe, int gpus) {
   mxg_bundle_free(b.bundle);
 }
 
-int main(int argc, char **argv) {
+static int run_recipes(char **recipes, int count, const mxg_job_options *job) {
   int gpus = 0;
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (mxg_gpu_count(&gpus, &err) != MXG_OK || gpus == 0) {
     fprintf(stderr, "%s\n", err.text);
     return 77;
   }
-  for (int i = 1; i < argc; i++) try_recipe(argv[i], gpus < most_gpus ? gpus : most_gpus);
+  const char *library = getenv("MXGEN_LIBCUDA");
+  void *opened = library ? dlopen(library, RTLD_NOW | RTLD_NOLOAD) : NULL;
+  fake_cuda_use_function use = NULL;
+  if (opened) *(void **)(void *)&use = dlsym(opened, "fake_cuda_use");
+  fake = use != NULL;
+  if (fake) use(play_kernel);
+  for (int i = 0; i < count; i++) try_recipe(recipes[i], gpus < most_gpus ? gpus : most_gpus, job);
   return failures ? 1 : 0;
+}
+
+static unsigned free_port(void) {
+  struct sockaddr_in at = {.sin_family = AF_INET};
+  socklen_t size = sizeof at;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) || getsockname(fd, (struct sockaddr *)&at, &size)) exit(1);
+  close(fd);
+  return ntohs(at.sin_port);
+}
+
+/* A process a rank; nothing of CUDA may be there before they part. */
+static int in_processes(char *recipe, uint32_t ranks) {
+  if (ranks == 0 || ranks > most_ranks) return 2;
+  mxg_job_options job = MXG_JOB_INIT;
+  pid_t children[most_ranks];
+  int worst = 0;
+  job.world = ranks;
+  job.address = "127.0.0.1";
+  job.port = free_port();
+  for (uint32_t r = 0; r < ranks; r++) {
+    job.rank = r;
+    children[r] = fork();
+    if (children[r] == 0) exit(run_recipes(&recipe, 1, &job));
+  }
+  for (uint32_t r = 0; r < ranks; r++) {
+    int status = 0;
+    if (children[r] < 0 || waitpid(children[r], &status, 0) < 0) return 1;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    if (code && (worst == 0 || worst == 77)) worst = code;
+  }
+  return worst;
+}
+
+int main(int argc, char **argv) {
+  if (argc > 3 && strcmp(argv[1], "--processes") == 0)
+    return in_processes(argv[3], (uint32_t)strtoul(argv[2], NULL, 10));
+  return run_recipes(argv + 1, argc - 1, NULL);
 }

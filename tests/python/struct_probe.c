@@ -73,6 +73,9 @@ int main(void) {
   FIELD(mxg_options, embed);
   FIELD(mxg_options, no_cache);
   FIELD(mxg_options, counts);
+  FIELD(mxg_options, warn);
+  FIELD(mxg_options, no_tune);
+  printf("enum MXRT_VERSION %d 0\nenum MXGEN_VERSION %d 0\n", MXRT_VERSION, MXGEN_VERSION);
   printf("enum MXG_HOST %d 0\nenum MXG_NCCL %d 0\nenum MXG_COPY %d 0\nenum MXG_DIRECT %d 0\nenum MXG_AUTO %d 0\n",
          MXG_HOST, MXG_NCCL, MXG_COPY, MXG_DIRECT, MXG_AUTO);
   printf("enum MXG_SOURCE %d 0\nenum MXG_TARGET %d 0\nenum MXG_ALL_GROUPS %u 0\n", MXG_SOURCE, MXG_TARGET,

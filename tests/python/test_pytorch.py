@@ -49,6 +49,7 @@ def refused(call, kind, words):
 def structs_are_the_headers():
     enums = {"MXG_SOURCE": mxgen.SIDES["source"], "MXG_TARGET": mxgen.SIDES["target"], "MXG_ALL_GROUPS": mxgen.ALL_GROUPS}
     enums.update({f"MXG_{name.upper()}": i for i, name in enumerate(mxgen.TRANSPORTS)})
+    enums.update(MXRT_VERSION=mxgen.HEADER_VERSION, MXGEN_VERSION=mxgen.HEADER_VERSION)
     seen = {}
     for line in subprocess.run([sys.argv[2]], check=True, capture_output=True, text=True).stdout.splitlines():
         struct, field, offset, size = line.split()
@@ -208,7 +209,8 @@ def errors_are_exceptions():
     refused(bind(data, scales, name="layers.0.nothing"), KeyError, "layers.0.nothing")
     refused(bind(data, None), ValueError, "it has scales, U8")
     refused(bind(data[:-1], scales), ValueError, "bytes; got")
-    refused(bind(data, scales[:, :-1].copy()), ValueError, "scales of source")
+    refused(bind(data, scales[:, :-1].copy()), ValueError, "expected the shape")
+    refused(bind(data, scales.reshape(-1)), ValueError, "expected the shape")
     refused(bind(data.astype(numpy.float32), scales), TypeError, "got float32")
     refused(bind(numpy.asfortranarray(data), scales), ValueError, "not contiguous")
     refused(bind([1, 2], scales), TypeError, "got list")

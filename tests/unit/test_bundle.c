@@ -12,7 +12,6 @@
 
 #include "bundle.h"
 #include "error.h"
-#include "hash.h"
 #include "plan_samples.h"
 
 static const unsigned char sources[32] = {1, 2, 3, 4};
@@ -24,7 +23,7 @@ static mxg_bundle *make(const fixture *f, bool cubins) {
       {0, "sm_100a", code_b, sizeof code_b},
       {0, "sm_80", NULL, 0},
   };
-  const mxg_bundle_parts parts = {&f->plan, list, cubins ? 3 : 0, sources, "mxgen 0.1.0 nvrtc 13.0"};
+  const mxg_bundle_parts parts = {&f->plan, list, cubins ? 3 : 0, sources, "mxgen 0.1.0 nvrtc 13.0", NULL, NULL};
   mxg_bundle *bundle;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err) != MXG_OK) fail_msg("MX%04u %s", err.code, err.text);
@@ -131,9 +130,9 @@ static void equal_inputs_equal_bytes(void **state) {
   assert_string_equal(mxg_bundle_digest(a), mxg_bundle_digest(b));
   assert_string_equal(mxg_bundle_digest(a), mxg_bundle_digest(c)); /* cubins for other architectures agree */
   /* and every part that decides a run changes the digest */
-  const mxg_bundle_parts other_maker = {&f->plan, NULL, 0, sources, "mxgen 0.1.0 nvrtc 13.1"};
+  const mxg_bundle_parts other_maker = {&f->plan, NULL, 0, sources, "mxgen 0.1.0 nvrtc 13.1", NULL, NULL};
   static const unsigned char zeros[32] = {0};
-  const mxg_bundle_parts other_sources = {&f->plan, NULL, 0, zeros, "mxgen 0.1.0 nvrtc 13.0"};
+  const mxg_bundle_parts other_sources = {&f->plan, NULL, 0, zeros, "mxgen 0.1.0 nvrtc 13.0", NULL, NULL};
   mxg_error err;
   mxg_bundle *d;
   assert_int_equal(mxg_bundle_make(&d, &other_maker, &err), MXG_OK);
@@ -203,12 +202,7 @@ static void every_flip_and_every_length_is_refused(void **state) {
   free(f);
 }
 
-static void rehash(unsigned char *bytes, size_t count) {
-  mxg_sha256 hash;
-  mxg_sha256_begin(&hash);
-  mxg_sha256_add(&hash, bytes, count - 32);
-  mxg_sha256_end(&hash, bytes + count - 32);
-}
+static void rehash(unsigned char *bytes, size_t count) { mxg_bundle_seal(bytes, count); }
 
 /* The same with the hash made right again: now the sections and the plan are what refuses, or it is harmless.
  *Sanitizers
@@ -306,18 +300,18 @@ static void bad_parts_are_refused(void **state) {
       {{{0, "../sm_90", code_a, 4}}, 1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    const mxg_bundle_parts parts = {&f->plan, cases[i].cubins, cases[i].count, sources, "maker"};
+    const mxg_bundle_parts parts = {&f->plan, cases[i].cubins, cases[i].count, sources, "maker", NULL, NULL};
     assert_int_equal(mxg_bundle_make(&out, &parts, &err), MXG_ERR_BUNDLE);
     assert_int_equal(err.code, 706);
     assert_null(out);
   }
-  const mxg_bundle_parts nulls[] = {{NULL, NULL, 0, sources, "m"},
-                                    {&f->plan, NULL, 0, NULL, "m"},
-                                    {&f->plan, NULL, 0, sources, NULL},
-                                    {&f->plan, NULL, 1, sources, "m"}};
+  const mxg_bundle_parts nulls[] = {{NULL, NULL, 0, sources, "m", NULL, NULL},
+                                    {&f->plan, NULL, 0, NULL, "m", NULL, NULL},
+                                    {&f->plan, NULL, 0, sources, NULL, NULL, NULL},
+                                    {&f->plan, NULL, 1, sources, "m", NULL, NULL}};
   for (size_t i = 0; i < 4; i++) assert_int_equal(mxg_bundle_make(&out, &nulls[i], &err), MXG_ERR_USAGE);
   f->segments[0].dst_row++; /* a plan that cannot be read cannot be made */
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker", NULL, NULL};
   assert_int_equal(mxg_bundle_make(&out, &parts, &err), MXG_ERR_BUNDLE);
   free(f);
 }
@@ -400,7 +394,7 @@ static void every_failed_allocation_is_reported(void **state) {
   fixture *f = sample_whole();
   mxg_status status = MXG_ERR_NOMEM;
   for (long n = 0; status != MXG_OK; n++) {
-    const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+    const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker", NULL, NULL};
     mxg_bundle *made = NULL, *loaded = NULL;
     mxg_error err;
     assert_true(n < 1000);

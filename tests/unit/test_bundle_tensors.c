@@ -11,7 +11,7 @@
 
 static mxg_bundle *make(const fixture *f) {
   static const unsigned char sources[32];
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker", NULL, NULL};
   mxg_bundle *bundle = NULL;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err) != MXG_OK) fail_msg("MX%04u %s", err.code, err.text);

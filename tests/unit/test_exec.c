@@ -201,7 +201,7 @@ static memory want(const mxg_plan *plan, const memory *all, uint32_t array) {
 
 static mxg_bundle *make_bundle(const fixture *f) {
   static const unsigned char sources[32] = {7};
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker", NULL, NULL};
   mxg_bundle *bundle;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err) != MXG_OK) fail_msg("MX%04u %s", err.code, err.text);
@@ -489,6 +489,7 @@ static void what_the_caller_gives_is_checked(void **state) {
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_ERR_USAGE);
   options.size = sizeof options + 8;
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_ERR_USAGE);
+  assert_non_null(strstr(err.text, "newer mxrt.h"));
   options.size = offsetof(mxg_exec_options, progress); /* a shorter struct of an older header */
   assert_int_equal(mxg_exec_create(&exec, bundle, &options, &err), MXG_OK);
   mxg_exec_free(exec);

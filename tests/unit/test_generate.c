@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bundle.h"
@@ -69,10 +70,36 @@ static void every_failed_allocation_is_reported(void **state) {
   assert_true(failures > 50);
 }
 
+/* A caller's header may be older than the library, not newer, and not no header at all. */
+static void options_of_other_versions(void **state) {
+  (void)state;
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_error err = {0};
+  mxg_bundle *bundle = NULL;
+  options.archs = no_archs;
+  options.sets = cut;
+  options.size = offsetof(mxg_options, progress); /* the first header there was */
+  options.embed = "no identifier";                /* which a library of its age cannot have read */
+  assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_OK);
+  mxg_bundle_free(bundle);
+  static const struct {
+    size_t size;
+    const char *says;
+  } wrong[] = {{0, "MXG_OPTIONS_INIT"}, {8, "MXG_OPTIONS_INIT"}, {sizeof options + 8, "newer"}, {SIZE_MAX, "newer"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    options.size = wrong[i].size;
+    assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_ERR_USAGE);
+    assert_null(bundle);
+    if (!strstr(err.text, wrong[i].says)) fail_msg("%s", err.text);
+  }
+}
+
 int main(void) {
+  setenv("MXGEN_CACHE", "off", 1);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_bundle_without_files),
       cmocka_unit_test(every_failed_allocation_is_reported),
+      cmocka_unit_test(options_of_other_versions),
   };
   return cmocka_run_group_tests_name("generate", tests, NULL, NULL) != 0;
 }

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "bundle.h"
-#include "choose.h"
+#include "cost.h"
 #include "model.h"
 #include "plan_build.h"
 #include "plan_check.h"
@@ -373,7 +373,7 @@ static void try_plan(const char *name, const mxg_bundle *bundle, bool aligned) {
 
 static mxg_bundle *bundle_of(const mxg_plan *plan) {
   static const unsigned char sources[32] = {7};
-  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker", NULL, NULL};
   mxg_bundle *bundle = NULL;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err)) fail_msg("%s", err.text);
@@ -545,10 +545,11 @@ static void chosen_by_size(void **state) {
   planned small = plan_recipe(MXG_ROOT "/recipes/tiny_dense.lua");
   planned large = plan_recipe(MXG_ROOT "/recipes/llama3_8b_tp2.lua");
   const mxg_plan *tiny = mxg_bundle_plan(small.bundle), *llama = mxg_bundle_plan(large.bundle);
-  assert_true(mxg_expect_direct(tiny) < mxg_expect_copy(tiny));
-  assert_true(mxg_expect_copy(llama) < mxg_expect_direct(llama));
-  double floor = (double)llama->ranks[0].received_bytes / 394e9;
-  assert_true(mxg_expect_copy(llama) > floor && mxg_expect_copy(llama) < 1.1 * floor);
+  const mxg_rates *rates = &mxg_default_rates;
+  assert_true(mxg_cost_of_plan(rates, MXG_DIRECT, tiny) < mxg_cost_of_plan(rates, MXG_COPY, tiny));
+  assert_true(mxg_cost_of_plan(rates, MXG_COPY, llama) < mxg_cost_of_plan(rates, MXG_DIRECT, llama));
+  double floor = (double)llama->ranks[0].received_bytes / 394e9, copy = mxg_cost_of_plan(rates, MXG_COPY, llama);
+  assert_true(copy > floor && copy < 1.1 * floor);
   mxg_bundle_free(small.bundle);
   mxg_bundle_free(large.bundle);
   mxg_arena_free(&small.arena);

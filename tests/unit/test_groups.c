@@ -19,7 +19,7 @@
 
 static mxg_bundle *bundle_of(const mxg_plan *plan) {
   static const unsigned char sources[32] = {9};
-  const mxg_bundle_parts parts = {plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {.plan = plan, .sources_digest = sources, .maker = "maker"};
   mxg_bundle *bundle = NULL;
   mxg_error err = {0};
   if (mxg_bundle_make(&bundle, &parts, &err)) fail_msg("%s", err.text);

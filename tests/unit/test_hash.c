@@ -86,12 +86,40 @@ static void fields_do_not_run_together(void **state) {
   assert_memory_equal(one, by_hand, 32);
 }
 
+/* The tree, by its definition in hash.h, at every length around the borders of parts and pairs of parts. */
+static void the_tree_is_what_it_says(void **state) {
+  (void)state;
+  static unsigned char bytes[5 * MXG_TREE_PART + 100];
+  static const size_t ends[] = {0, 1, 2, 3, 4, 5};
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 31 + i / 251);
+  for (size_t e = 0; e < sizeof ends / sizeof *ends; e++) {
+    for (int off = -1; off <= 1; off++) {
+      size_t count = ends[e] * MXG_TREE_PART;
+      if (off < 0 && !count) continue;
+      count = off < 0 ? count - 1 : count + (size_t)off * 65;
+      unsigned char want[32], have[32], part[32], length[8] = {0};
+      mxg_sha256 root, leaf;
+      for (unsigned i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)count >> 8 * i);
+      mxg_sha256_begin(&root);
+      mxg_sha256_add(&root, length, 8);
+      for (size_t at = 0; at < count; at += MXG_TREE_PART) {
+        mxg_sha256_begin(&leaf);
+        mxg_sha256_add(&leaf, bytes + at, count - at < MXG_TREE_PART ? count - at : MXG_TREE_PART);
+        mxg_sha256_end(&leaf, part);
+        mxg_sha256_add(&root, part, sizeof part);
+      }
+      mxg_sha256_end(&root, want);
+      mxg_sha256_tree(bytes, count, have);
+      assert_memory_equal(want, have, 32);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(published_vectors),
-      cmocka_unit_test(one_million_a),
-      cmocka_unit_test(cuts_change_nothing),
-      cmocka_unit_test(fields_do_not_run_together),
+      cmocka_unit_test(published_vectors),        cmocka_unit_test(one_million_a),
+      cmocka_unit_test(cuts_change_nothing),      cmocka_unit_test(fields_do_not_run_together),
+      cmocka_unit_test(the_tree_is_what_it_says),
   };
   return cmocka_run_group_tests_name("hash", tests, NULL, NULL) != 0;
 }

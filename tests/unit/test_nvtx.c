@@ -21,7 +21,7 @@
 static int use(void) {
   static const unsigned char sources[32] = {3};
   fixture *f = sample_experts();
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {.plan = &f->plan, .sources_digest = sources, .maker = "maker"};
   mxg_bundle *bundle = NULL;
   mxg_exec *exec = NULL;
   if (mxg_bundle_make(&bundle, &parts, NULL) || mxg_exec_create(&exec, bundle, NULL, NULL)) return 1;

@@ -24,6 +24,7 @@ static const mxg_plan *build(fixture *f, mxg_arena *arena) {
   const mxg_plan *plan;
   mxg_error err = {0};
   mxg_status status = mxg_plan_build(&plan, &f->model, arena, &err);
+  if (status == MXG_OK) status = mxg_plan_check(plan, &err);
   if (status != MXG_OK) fail_msg("%s %u: %s", mxg_status_name(status), err.code, err.text);
   return plan;
 }

@@ -63,7 +63,7 @@ static void free_memory(const mxg_plan *plan, memory *all) {
 
 static mxg_bundle *make_bundle(const fixture *f, unsigned char salt) {
   const unsigned char sources[32] = {salt};
-  const mxg_bundle_parts parts = {&f->plan, NULL, 0, sources, "maker"};
+  const mxg_bundle_parts parts = {.plan = &f->plan, .sources_digest = sources, .maker = "maker"};
   mxg_bundle *bundle = NULL;
   if (mxg_bundle_make(&bundle, &parts, NULL) != MXG_OK) abort();
   return bundle;

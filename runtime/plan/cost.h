@@ -1,0 +1,46 @@
+/* cost.h -- what a schedule is expected to take: plain arithmetic over a plan and a table of rates. The one model
+ *behind
+ ** MXG_AUTO, `mxgen plan --predict`, `mxgen bench` and `mxgen tune`. Seconds and bytes a second; no GPU is asked. */
+#ifndef MXG_COST_H
+#define MXG_COST_H
+
+#include "plan.h"
+
+/* Of one GPU while all GPUs of the plan do the same. */
+typedef struct mxg_rates {
+  double copy_pull;    /* bytes that copy engines receive */
+  double kernel_pull;  /* bytes that kernels read from a peer */
+  double nccl_pull;    /* bytes that a collective delivers, of a large bucket */
+  double memory;       /* bytes that conversions read and write */
+  double start;        /* seconds: of a run, whatever it does */
+  double bucket_start; /* of the kernels of one bucket */
+  double copy_start;   /* of copies: the first chunk's way and the last one's conversion */
+  double nccl_start;   /* of one collective */
+} mxg_rates;
+
+/* Measured on two H200 of one host (18 NVLinks between them, CUDA 13.0, NCCL 2.28; medians). Other machines have other
+** rates and nearly the same ratios, and those decide. */
+extern const mxg_rates mxg_default_rates;
+extern const char mxg_default_rates_name[];
+/* Those of a GPU of this name, where they are known, else the defaults. *name: whose they are. */
+const mxg_rates *mxg_rates_of(const char *gpu, const char **name);
+
+typedef struct mxg_load {
+  uint64_t received, converted; /* bytes; converted: read and written */
+  uint32_t buckets;             /* that have conversions */
+} mxg_load;
+
+/* What a rank does, in all or in one bucket. */
+mxg_load mxg_load_of_rank(const mxg_plan *plan, uint32_t rank);
+mxg_load mxg_load_of_bucket(const mxg_plan *plan, uint32_t rank, uint32_t bucket);
+/* The number of a rank's buckets: one more than the highest that a step has. */
+uint32_t mxg_bucket_count(const mxg_plan *plan, uint32_t rank);
+
+/* No transport is faster: the received bytes at the copy engines' rate, or all bytes at the memory's. */
+double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load);
+/* MXG_COPY, MXG_DIRECT or MXG_NCCL. */
+double mxg_cost(const mxg_rates *rates, mxg_transport transport, const mxg_load *load);
+/* Of the rank that takes longest. */
+double mxg_cost_of_plan(const mxg_rates *rates, mxg_transport transport, const mxg_plan *plan);
+
+#endif

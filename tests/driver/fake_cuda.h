@@ -1,0 +1,13 @@
+/* fake_cuda.h -- what a test says to the driver that is none (fake_cuda.c), which it finds by dlsym. */
+#ifndef TESTS_FAKE_CUDA_H
+#define TESTS_FAKE_CUDA_H
+
+#include <stdint.h>
+
+/* Carries out a kernel, here and now; the table of entries lies at `entries`. */
+typedef void (*fake_cuda_kernel)(const char *name, uint64_t entries, uint32_t count);
+/* Before the first launch. */
+typedef void (*fake_cuda_use_function)(fake_cuda_kernel kernel);
+void fake_cuda_use(fake_cuda_kernel kernel);
+
+#endif

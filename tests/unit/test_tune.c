@@ -1,0 +1,575 @@
+/* Tuning: the cost model, what the search makes of measured times, the file, and that generate takes it or says why
+ * not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "choose.h"
+#include "error.h"
+#include "files.h"
+#include "generate.h"
+#include "tune.h"
+#include "tune_file.h"
+#include "tune_run.h"
+
+static void assert_near(double a, double b, double most) {
+  if (!(a - b < most && b - a < most)) fail_msg("%.9g is not %.9g", a, b);
+}
+
+/* ---- the cost model ---- */
+
+static void costs_are_what_the_rates_say(void **state) {
+  (void)state;
+  const mxg_rates rates = {.copy_pull = 100e9,
+                           .kernel_pull = 50e9,
+                           .nccl_pull = 40e9,
+                           .memory = 1000e9,
+                           .start = 1e-6,
+                           .bucket_start = 2e-6,
+                           .copy_start = 10e-6,
+                           .nccl_start = 20e-6};
+  const mxg_load pulls = {1000000000, 2000000000, 3}, local = {0, 2000000000, 3};
+  assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
+  assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.01 + 11e-6, 1e-9);
+  assert_near(mxg_cost(&rates, MXG_DIRECT, &pulls), 0.02 + 7e-6, 1e-9);
+  assert_near(mxg_cost(&rates, MXG_NCCL, &pulls), 0.025 + 60e-6 + 0.002 / 3 + 1e-6, 1e-9);
+  assert_near(mxg_cost_floor(&rates, &local), 0.002, 1e-9);
+  assert_near(mxg_cost(&rates, MXG_COPY, &local), 0.002 + 1e-6, 1e-9); /* nothing is copied */
+  assert_near(mxg_cost(&rates, MXG_NCCL, &local), 0.002 + 1e-6, 1e-9);
+}
+
+/* Buckets of a rank add up to the rank, and the plan takes what its slowest rank does. */
+static void buckets_add_up(void **state) {
+  (void)state;
+  static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_generation g = {0};
+  mxg_error err;
+  options.archs = none;
+  options.sets = sets;
+  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
+                   MXG_OK);
+  double slowest = 0;
+  for (uint32_t rank = 0; rank < g.plan->rank_count; rank++) {
+    mxg_load all = mxg_load_of_rank(g.plan, rank), sum = {0};
+    for (uint32_t b = 0; b < mxg_bucket_count(g.plan, rank); b++) {
+      mxg_load one = mxg_load_of_bucket(g.plan, rank, b);
+      sum.received += one.received;
+      sum.converted += one.converted;
+      sum.buckets += one.buckets;
+    }
+    assert_int_equal(sum.received, all.received);
+    assert_int_equal(all.received, g.plan->ranks[rank].received_bytes);
+    assert_int_equal(sum.converted, all.converted);
+    assert_int_equal(sum.buckets, all.buckets);
+    double took = mxg_cost(&mxg_default_rates, MXG_COPY, &all);
+    if (took > slowest) slowest = took;
+  }
+  assert_true(slowest > 0);
+  assert_near(mxg_cost_of_plan(&mxg_default_rates, MXG_COPY, g.plan), slowest, 1e-12);
+  mxg_generation_free(&g);
+}
+
+/* ---- the search, over a table in place of GPUs ---- */
+
+typedef struct fake {
+  double direct, copy; /* seconds as the recipe has it */
+  uint64_t good_chunk; /* times `chunk_gain` */
+  double chunk_gain;
+  uint32_t good_streams;
+  double streams_gain;
+  uint64_t good_bucket;
+  double bucket_gain;
+  bool no_copy, no_direct;
+  uint64_t wrong;
+  double later; /* seconds that a winner takes longer when it is run again */
+  unsigned calls, trials, checked;
+  mxg_status fails;
+} fake;
+
+static mxg_status fake_measure(void *user, mxg_trial *trials, uint32_t count, mxg_error *err) {
+  fake *f = user;
+  f->calls++;
+  if (f->fails) return mxg_fail(err, f->fails, 523, "the GPU is gone");
+  for (uint32_t i = 0; i < count; i++) {
+    mxg_trial *t = &trials[i];
+    f->trials++;
+    assert_int_equal(t->bucket_bytes, trials[0].bucket_bytes);
+    if (t->transport == MXG_COPY ? f->no_copy : f->no_direct) {
+      strcpy(t->note, "no peer access");
+      continue;
+    }
+    t->median = t->transport == MXG_DIRECT ? f->direct : f->copy;
+    if (t->transport == MXG_COPY && t->chunk_bytes == f->good_chunk) t->median *= f->chunk_gain;
+    if (t->transport == MXG_COPY && t->copy_streams == f->good_streams) t->median *= f->streams_gain;
+    if (t->bucket_bytes && t->bucket_bytes == f->good_bucket) t->median *= f->bucket_gain;
+    t->measured = true;
+    t->wrong = t->check ? f->wrong : 0;
+    if (t->check) f->checked++;
+    if (t->check && (t->chunk_bytes || t->copy_streams || t->bucket_bytes)) t->median += f->later;
+  }
+  return MXG_OK;
+}
+
+static const mxg_tune_space wide = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30, .received = (uint64_t)4 << 30};
+
+/* The winner under a table. */
+static mxg_trial search(fake *f, const mxg_tune_space *space, mxg_trial *copy) {
+  mxg_arena arena = {0};
+  mxg_tune_found found;
+  mxg_error err = {0};
+  if (mxg_tune_search(&found, space, fake_measure, f, &arena, &err) != MXG_OK) fail_msg("%s", err.text);
+  assert_true(found.best < found.count);
+  mxg_trial best = found.trials[found.best];
+  if (copy) *copy = found.trials[found.best_copy];
+  for (uint32_t i = 0; i < found.count; i++) /* none twice, none that cannot matter */
+    for (uint32_t k = 0; k < i; k++)
+      assert_false(found.trials[i].transport == found.trials[k].transport &&
+                   found.trials[i].bucket_bytes == found.trials[k].bucket_bytes &&
+                   found.trials[i].chunk_bytes == found.trials[k].chunk_bytes &&
+                   found.trials[i].copy_streams == found.trials[k].copy_streams);
+  mxg_arena_free(&arena);
+  return best;
+}
+
+static void the_fastest_wins(void **state) {
+  (void)state;
+  mxg_trial copy;
+  /* all alike: the defaults, by the faster transport */
+  fake even = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
+  mxg_trial best = search(&even, &wide, &copy);
+  assert_int_equal(best.transport, MXG_COPY);
+  assert_true(!best.chunk_bytes && !best.copy_streams && !best.bucket_bytes);
+  assert_int_equal(even.calls, 4); /* GPUs are prepared once a bucket */
+  fake direct = {.direct = 1e-3, .copy = 2e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
+  assert_int_equal(search(&direct, &wide, NULL).transport, MXG_DIRECT);
+  /* half a per cent is noise, three per cent are not */
+  fake noise = {.direct = 2e-3,
+                .copy = 1e-3,
+                .good_chunk = 64 << 20,
+                .chunk_gain = .995,
+                .good_streams = 3,
+                .streams_gain = .995,
+                .good_bucket = 256 << 20,
+                .bucket_gain = .995};
+  best = search(&noise, &wide, NULL);
+  assert_true(!best.chunk_bytes && !best.copy_streams && !best.bucket_bytes);
+  fake gain = noise;
+  gain.checked = 0;
+  gain.chunk_gain = gain.streams_gain = gain.bucket_gain = .97;
+  best = search(&gain, &wide, NULL);
+  assert_int_equal(best.chunk_bytes, 64 << 20);
+  assert_int_equal(best.copy_streams, 3);
+  assert_int_equal(best.bucket_bytes, 256 << 20);
+  assert_true(best.check);
+  assert_int_equal(gain.checked, 3); /* the defaults, and what won */
+  /* winners that were lucky, and take longer when they are run again, give way, at last to the defaults */
+  fake lucky = gain;
+  lucky.later = 1e-4;
+  best = search(&lucky, &wide, NULL);
+  assert_true(!best.chunk_bytes && !best.copy_streams && !best.bucket_bytes);
+  /* kernels win, and copies are tuned all the same, for a caller who asks for them; of the bucket that won */
+  fake both = gain;
+  both.direct = 5e-4;
+  both.bucket_gain = 1;
+  best = search(&both, &wide, &copy);
+  assert_int_equal(best.transport, MXG_DIRECT);
+  assert_int_equal(best.bucket_bytes, 0);
+  assert_int_equal(copy.chunk_bytes, 64 << 20);
+  assert_int_equal(copy.copy_streams, 3);
+  assert_int_equal(copy.bucket_bytes, 0);
+  /* where copies cannot run, kernels are left */
+  fake alone = even;
+  alone.no_copy = true;
+  assert_int_equal(search(&alone, &wide, NULL).transport, MXG_DIRECT);
+}
+
+static void what_cannot_matter_is_not_tried(void **state) {
+  (void)state;
+  fake f = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
+  const mxg_tune_space small = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30, .received = 4 << 20};
+  search(&f, &small, NULL);
+  assert_int_equal(f.trials, 1 + 3); /* direct, and streams: no chunk, no bucket cuts 4 MiB */
+  fake none = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
+  const mxg_tune_space local = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30};
+  search(&none, &local, NULL);
+  assert_int_equal(none.trials, 2);
+  fake tight = {
+      .direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .good_bucket = 1 << 30, .bucket_gain = .5};
+  const mxg_tune_space full = {.bucket_bytes = 512 << 20, .bucket_most = 600 << 20, .received = (uint64_t)4 << 30};
+  assert_int_equal(search(&tight, &full, NULL).bucket_bytes, 0); /* staging has no room for the better one */
+}
+
+static void a_search_fails_as_a_whole(void **state) {
+  (void)state;
+  mxg_arena arena = {0};
+  mxg_tune_found found;
+  mxg_error err = {0};
+  fake wrong = {.direct = 1e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .wrong = 3};
+  assert_int_equal(mxg_tune_search(&found, &wide, fake_measure, &wrong, &arena, &err), MXG_ERR_WRONG);
+  assert_true(found.count > 0);
+  fake gone = {.fails = MXG_ERR_CUDA};
+  assert_int_equal(mxg_tune_search(&found, &wide, fake_measure, &gone, &arena, &err), MXG_ERR_CUDA);
+  fake nothing = {.no_copy = true, .no_direct = true};
+  assert_int_equal(mxg_tune_search(&found, &wide, fake_measure, &nothing, &arena, &err), MXG_ERR_UNSUPPORTED);
+  assert_int_equal(err.code, 840);
+  assert_non_null(strstr(err.text, "no peer access"));
+  mxg_arena_free(&arena);
+}
+
+static void results_make_the_file(void **state) {
+  (void)state;
+  const mxg_tune_gpus gpus = {"NVIDIA H200", "13.0", 8, 9, 0};
+  const mxg_trial trials[] = {
+      {.transport = MXG_DIRECT, .measured = true, .median = 934.1e-6},
+      {.transport = MXG_COPY, .measured = true, .median = 850e-6},
+      {.transport = MXG_COPY, .chunk_bytes = 64 << 20, .copy_streams = 3, .measured = true, .median = 812.4e-6}};
+  const mxg_tune_found found = {trials, 3, 2, 2};
+  mxg_tune tune = {0};
+  mxg_tune_fill(&tune, &found, &gpus, 2, 394e9, 337e9);
+  assert_int_equal(tune.hints.transport, MXG_COPY);
+  assert_int_equal(tune.hints.chunk_bytes, 64 << 20);
+  assert_int_equal(tune.hints.copy_streams, 3);
+  assert_int_equal(tune.hints.gpus, 2); /* two ranks use two of eight */
+  assert_string_equal(tune.because, "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200");
+  assert_int_equal(tune.copy_pull, 394000000000u);
+  assert_string_equal(tune.mxgen, mxg_version());
+}
+
+/* ---- the file ---- */
+
+static mxg_tune sample(void) {
+  mxg_tune tune = {.mxgen = "0.1.0",
+                   .cuda = "13.0",
+                   .set_count = 1,
+                   .copy_pull = 394000000000,
+                   .kernel_pull = 337000000000,
+                   .hints = {.transport = MXG_COPY,
+                             .copy_streams = 3,
+                             .chunk_bytes = 64 << 20,
+                             .gpus = 2,
+                             .major = 9,
+                             .gpu = "NVIDIA H200"},
+                   .bucket_bytes = 256 << 20,
+                   .because = "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200"};
+  snprintf(tune.mxgen, sizeof tune.mxgen, "%s", mxg_version());
+  memset(tune.recipe, 'a', 64);
+  strcpy(tune.sets[0], "layers=4");
+  return tune;
+}
+
+static mxg_text print(const mxg_tune *tune) {
+  mxg_text text = {0};
+  mxg_tune_print(tune, "one\n\nthree", &text);
+  assert_false(text.failed);
+  return text;
+}
+
+static void what_is_printed_is_read(void **state) {
+  (void)state;
+  mxg_tune tune = sample(), back;
+  mxg_text text = print(&tune);
+  char why[MXG_TUNE_WHY];
+  if (!mxg_tune_parse(&back, text.bytes, text.count, why)) fail_msg("%s", why);
+  assert_memory_equal(&back.hints, &tune.hints, sizeof tune.hints);
+  assert_int_equal(back.bucket_bytes, tune.bucket_bytes);
+  assert_string_equal(back.because, tune.because);
+  assert_string_equal(back.recipe, tune.recipe);
+  assert_int_equal(back.set_count, 1);
+  assert_string_equal(back.sets[0], "layers=4");
+  assert_int_equal(back.copy_pull, tune.copy_pull);
+  mxg_rates rates = mxg_tune_rates(&back);
+  assert_near(rates.copy_pull, 394e9, 1);
+  assert_near(rates.memory, mxg_default_rates.memory, 1);
+  assert_non_null(strstr(text.bytes, "\n# one\n#\n# three\n"));
+  mxg_text_free(&text);
+  mxg_tune broken = tune; /* what could not be read back is not printed */
+  strcpy(broken.because, "two\nlines");
+  mxg_text none = {0};
+  mxg_tune_print(&broken, NULL, &none);
+  assert_true(none.failed);
+  mxg_text_free(&none);
+}
+
+static void every_damage_is_found(void **state) {
+  (void)state;
+  mxg_tune tune = sample(), back;
+  mxg_text text = print(&tune);
+  char why[MXG_TUNE_WHY];
+  for (size_t i = 0; i < text.count; i++) {
+    for (unsigned bit = 0; bit < 8; bit++) {
+      text.bytes[i] = (char)(text.bytes[i] ^ 1 << bit);
+      why[0] = 0;
+      if (mxg_tune_parse(&back, text.bytes, text.count, why)) fail_msg("bit %u of byte %zu does not matter", bit, i);
+      assert_true(why[0] && !back.mxgen[0]);
+      text.bytes[i] = (char)(text.bytes[i] ^ 1 << bit);
+    }
+    assert_false(mxg_tune_parse(&back, text.bytes, i, why));
+  }
+  mxg_text_puts(&text, "\n");
+  assert_false(mxg_tune_parse(&back, text.bytes, text.count, why));
+  mxg_text_free(&text);
+}
+
+static void other_formats_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *says;
+  } cases[] = {{"mxgen tune 2\nanything\n", "too new"},
+               {"mxgen tune 0\nanything\n", "too old"},
+               {"mxgen tune 1\n", "line 2"},
+               {"mxgen tune x\n", "does not begin"},
+               {"", "does not begin"},
+               {"return { version = 1 }\n", "does not begin"},
+               {"mxgen tune 1\nmxgen 0.1.0\nrecipe abc\n", "digest"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    mxg_tune back;
+    char why[MXG_TUNE_WHY];
+    assert_false(mxg_tune_parse(&back, cases[i].text, strlen(cases[i].text), why));
+    if (!strstr(why, cases[i].says)) fail_msg("case %zu: %s", i, why);
+  }
+}
+
+static void staleness_has_a_name(void **state) {
+  (void)state;
+  const char *const sets[] = {"layers=4", NULL}, *const other_sets[] = {"layers=5", NULL}, *const none[] = {NULL};
+  mxg_tune tune = sample();
+  char why[MXG_TUNE_WHY], other[65];
+  assert_true(mxg_tune_fits(&tune, tune.recipe, sets, why));
+  memset(other, 'b', 64);
+  other[64] = 0;
+  assert_false(mxg_tune_fits(&tune, other, sets, why));
+  assert_non_null(strstr(why, "recipe"));
+  assert_false(mxg_tune_fits(&tune, tune.recipe, other_sets, why));
+  assert_non_null(strstr(why, "layers=4"));
+  assert_false(mxg_tune_fits(&tune, tune.recipe, none, why));
+  assert_false(mxg_tune_fits(&tune, tune.recipe, NULL, why));
+  strcpy(tune.mxgen, "9.9.9");
+  assert_false(mxg_tune_fits(&tune, tune.recipe, sets, why));
+  assert_non_null(strstr(why, "9.9.9"));
+  tune.set_count = 0;
+  strcpy(tune.mxgen, mxg_version());
+  assert_true(mxg_tune_fits(&tune, tune.recipe, NULL, why));
+  assert_false(mxg_tune_fits(&tune, tune.recipe, sets, why));
+  assert_non_null(strstr(why, "without"));
+  /* GPUs */
+  const mxg_tune_gpus here = {"NVIDIA H200", "13.0", 8, 9, 0}, nothing = {0};
+  assert_true(mxg_tune_fits_found(&tune, &here, 2, why));
+  assert_true(mxg_tune_fits_found(&tune, &nothing, 2, why)); /* made for elsewhere: the runtime looks again */
+  assert_false(mxg_tune_fits_found(&tune, &here, 4, why));
+  assert_non_null(strstr(why, "on 2 GPUs"));
+  mxg_tune_gpus other_gpus = here;
+  strcpy(other_gpus.name, "NVIDIA H100 80GB HBM3");
+  assert_false(mxg_tune_fits_found(&tune, &other_gpus, 2, why));
+  assert_non_null(strstr(why, "H100"));
+  other_gpus = here;
+  other_gpus.minor = 3;
+  assert_false(mxg_tune_fits_found(&tune, &other_gpus, 2, why));
+  other_gpus = here;
+  strcpy(other_gpus.cuda, "12.9");
+  assert_false(mxg_tune_fits_found(&tune, &other_gpus, 2, why));
+  assert_non_null(strstr(why, "12.9"));
+}
+
+/* The same at run time, against what the bundle carries. */
+static void hints_hold_for_their_gpus(void **state) {
+  (void)state;
+  const mxg_hints hints = sample().hints, none = MXG_HINTS_INIT;
+  mxg_gpu_info gpus[3] = {
+      {.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}, {.name = "NVIDIA H200", .major = 9}};
+  char why[MXG_WHY_ROOM];
+  assert_true(mxg_hints_fit(&hints, gpus, 2, true, why));
+  assert_false(mxg_hints_fit(&none, gpus, 2, true, why));
+  assert_string_equal(why, "");
+  assert_false(mxg_hints_fit(&hints, gpus, 1, true, why));
+  assert_non_null(strstr(why, "tuned on 2 GPUs, not on 1"));
+  assert_true(mxg_hints_fit(&hints, gpus, 1, false, why)); /* one of two processes */
+  assert_false(mxg_hints_fit(&hints, gpus, 3, false, why));
+  strcpy(gpus[1].name, "NVIDIA A100");
+  assert_false(mxg_hints_fit(&hints, gpus, 2, true, why));
+  assert_non_null(strstr(why, "not on NVIDIA A100"));
+  strcpy(gpus[1].name, "NVIDIA H200");
+  gpus[1].minor = 1;
+  assert_false(mxg_hints_fit(&hints, gpus, 2, true, why));
+}
+
+/* ---- generate ---- */
+
+static const char recipe_text[] =
+    "local mx = require 'mx'\n"
+    "local m = mx.model 'm'\n"
+    "for i = 0, mx.param('layers', 4) - 1 do m:tensor('l' .. i, { 4096, 1024 }) end\n"
+    "return { version = 1, name = 'm', model = m,\n"
+    "  source = { mesh = mx.mesh { { 'tp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
+    "    layout = { mx.rule(mx.split { row = 'tp' }, '**') } },\n"
+    "  target = { mesh = mx.mesh { { 'dp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
+    "    layout = { mx.rule(mx.whole(), '**') } },\n"
+    "  schedule = { bucket = '64MiB', slots = 2, staging = '256MiB' } }\n";
+
+static char recipe[512], tuning[512], warned[1024];
+static unsigned warnings;
+
+static void warn(void *user, const char *text) {
+  (void)user;
+  warnings++;
+  snprintf(warned, sizeof warned, "%s", text);
+}
+
+static int make_recipe(void **state) {
+  if (folder_make(state)) return -1;
+  snprintf(recipe, sizeof recipe, "%s/r.lua", test_folder);
+  snprintf(tuning, sizeof tuning, "%s/r.tune", test_folder);
+  file_save(recipe, recipe_text, sizeof recipe_text - 1);
+  setenv("MXGEN_CACHE_DIR", in_folder("cache"), 1);
+  return mkdir(in_folder("cache"), 0700);
+}
+
+static int remove_recipe(void **state) {
+  char command[600];
+  snprintf(command, sizeof command, "rm -rf %s/cache", test_folder);
+  if (system(command)) return -1;
+  return folder_remove(state);
+}
+
+static mxg_bundle *generate(bool no_tune) {
+  static const char *const none[] = {NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_bundle *bundle;
+  mxg_error err = {0};
+  options.archs = none;
+  options.warn = warn;
+  options.no_tune = no_tune;
+  warnings = 0;
+  if (mxg_generate(&bundle, recipe, &options, &err) != MXG_OK) fail_msg("%s", err.text);
+  return bundle;
+}
+
+/* A file for the recipe and whatever GPUs are here. */
+static mxg_tune fitting(void) {
+  static const char *const none[] = {NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_generation g = {0};
+  mxg_tune tune = sample();
+  mxg_tune_gpus gpus;
+  options.archs = none;
+  options.no_tune = true;
+  assert_int_equal(mxg_generation_run(&g, recipe, &options, MXG_STAGE_PLAN, NULL), MXG_OK);
+  mxg_tune_recipe(tune.recipe, &g.files);
+  mxg_generation_free(&g);
+  mxg_tune_find_gpus(&gpus);
+  tune.set_count = 0;
+  tune.bucket_bytes = 4 << 20;
+  if (!gpus.count) return tune;
+  memcpy(tune.hints.gpu, gpus.name, sizeof gpus.name);
+  tune.hints.major = gpus.major;
+  tune.hints.minor = gpus.minor;
+  tune.hints.gpus = gpus.count < 2 ? gpus.count : 2;
+  strcpy(tune.cuda, gpus.cuda);
+  return tune;
+}
+
+static void save(const mxg_tune *tune) {
+  mxg_text text = print(tune);
+  file_save(tuning, text.bytes, text.count);
+  mxg_text_free(&text);
+}
+
+static void generate_takes_what_fits(void **state) {
+  (void)state;
+  const char *why;
+  mxg_bundle *plain = generate(false);
+  assert_int_equal(warnings, 0);
+  assert_int_equal(mxg_bundle_hints(plain, &why)->transport, MXG_AUTO);
+  assert_string_equal(why, "");
+  uint32_t steps = mxg_bundle_plan(plain)->step_count;
+  mxg_tune tune = fitting();
+  save(&tune);
+  for (int turn = 0; turn < 2; turn++) { /* made, then from the cache */
+    mxg_bundle *tuned = generate(false);
+    if (warnings) fail_msg("%s", warned);
+    const mxg_hints *hints = mxg_bundle_hints(tuned, &why);
+    assert_memory_equal(hints, &tune.hints, sizeof *hints);
+    assert_non_null(strstr(why, tune.because));
+    assert_true(mxg_bundle_plan(tuned)->step_count > steps); /* more, smaller buckets */
+    assert_string_not_equal(mxg_bundle_digest(tuned), mxg_bundle_digest(plain));
+    /* saved and loaded, it says the same */
+    mxg_bundle *loaded;
+    assert_int_equal(mxg_bundle_save(tuned, in_folder("b.mxb"), NULL), MXG_OK);
+    assert_int_equal(mxg_bundle_load(&loaded, in_folder("b.mxb"), NULL), MXG_OK);
+    assert_memory_equal(mxg_bundle_hints(loaded, NULL), &tune.hints, sizeof tune.hints);
+    assert_string_equal(mxg_bundle_digest(loaded), mxg_bundle_digest(tuned));
+    mxg_bundle_free(loaded);
+    mxg_bundle_free(tuned);
+  }
+  mxg_bundle *left = generate(true); /* told to leave it */
+  assert_string_equal(mxg_bundle_digest(left), mxg_bundle_digest(plain));
+  mxg_bundle_free(left);
+  unlink(tuning);
+  left = generate(false);
+  assert_string_equal(mxg_bundle_digest(left), mxg_bundle_digest(plain));
+  mxg_bundle_free(left);
+  mxg_bundle_free(plain);
+}
+
+/* Never an error, always said, each time; the bundle is the one without a file. */
+static void what_does_not_fit_is_a_warning(void **state) {
+  (void)state;
+  mxg_bundle *plain = generate(true);
+  for (int kind = 0; kind < 8; kind++) {
+    static const char *const says[] = {"is not the one that was tuned",
+                                       "9.9.9",
+                                       "layers=3",
+                                       "line ",
+                                       "too new",
+                                       "no file",
+                                       "does not begin",
+                                       "cannot be read"};
+    mxg_tune tune = fitting();
+    if (kind == 0) tune.recipe[0] = tune.recipe[0] == 'a' ? 'b' : 'a';
+    if (kind == 1) strcpy(tune.mxgen, "9.9.9");
+    if (kind == 2) tune.set_count = 1, strcpy(tune.sets[0], "layers=3");
+    save(&tune);
+    if (kind == 3) assert_int_equal(truncate(tuning, 200), 0);
+    if (kind == 4) file_save(tuning, "mxgen tune 2\n", 13);
+    if (kind == 5) unlink(tuning), assert_int_equal(mkfifo(tuning, 0600), 0);
+    if (kind == 6) file_save(tuning, "", 0);
+    if (kind == 7) unlink(tuning), assert_int_equal(symlink("r.tune", tuning), 0);
+    alarm(20);
+    for (int turn = 0; turn < 2; turn++) {
+      mxg_bundle *bundle = generate(false);
+      assert_int_equal(warnings, 1);
+      if (!strstr(warned, says[kind]) || !strstr(warned, "r.tune is not used")) fail_msg("kind %d: %s", kind, warned);
+      assert_string_equal(mxg_bundle_digest(bundle), mxg_bundle_digest(plain));
+      mxg_bundle_free(bundle);
+    }
+    alarm(0);
+    unlink(tuning);
+  }
+  mxg_bundle_free(plain);
+}
+
+int main(void) {
+#define CASE(test) cmocka_unit_test_setup_teardown(test, make_recipe, remove_recipe)
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(costs_are_what_the_rates_say),
+      cmocka_unit_test(buckets_add_up),
+      cmocka_unit_test(the_fastest_wins),
+      cmocka_unit_test(what_cannot_matter_is_not_tried),
+      cmocka_unit_test(a_search_fails_as_a_whole),
+      cmocka_unit_test(results_make_the_file),
+      cmocka_unit_test(what_is_printed_is_read),
+      cmocka_unit_test(every_damage_is_found),
+      cmocka_unit_test(other_formats_are_refused),
+      cmocka_unit_test(staleness_has_a_name),
+      cmocka_unit_test(hints_hold_for_their_gpus),
+      CASE(generate_takes_what_fits),
+      CASE(what_does_not_fit_is_a_warning),
+  };
+  return cmocka_run_group_tests_name("tune", tests, NULL, NULL) != 0;
+}
