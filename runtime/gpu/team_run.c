@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "memory.h"
+#include "nvtx.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -332,6 +333,9 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
   mxg_status status = starts ? MXG_OK : mxg_fail_nomem(err);
+  char name[16];
+  snprintf(name, sizeof name, "%u", r->rank);
+  mxg_range_begin("rank ", name); /* the run's own is of another thread */
   r->started = mxg_now();
   memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
@@ -355,6 +359,7 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   mxg_free(starts);
   if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
   r->ended = mxg_now();
+  mxg_range_end();
   return status;
 }
 

@@ -439,70 +439,49 @@ __attribute__((destructor)) static void clean(void) {
 /* ---- the driver's functions, as far as driver.c uses them ---- */
 
 #define CU API int
+#pragma GCC diagnostic ignored "-Wmissing-prototypes" /* there is no header of theirs */
 
-CU cuInit(unsigned flags);
 CU cuInit(unsigned flags) {
   for (int d = 0; d < devices; d++) legacy[d].device = d;
   return flags ? invalid_value : ok;
 }
-CU cuDriverGetVersion(int *version);
 CU cuDriverGetVersion(int *version) { return *version = 13000, ok; }
-CU cuGetErrorName(int result, const char **name);
 CU cuGetErrorName(int result, const char **name) { return (void)result, *name = "CUDA_ERROR_OF_THE_FAKE", ok; }
-CU cuGetErrorString(int result, const char **text);
 CU cuGetErrorString(int result, const char **text) {
   static _Thread_local char said[32];
   snprintf(said, sizeof said, "result %d", result);
   return *text = said, ok;
 }
-CU cuDeviceGetCount(int *count);
 CU cuDeviceGetCount(int *count) { return *count = devices, ok; }
-CU cuDeviceGet(int *device, int ordinal);
 CU cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal < devices ? ok : 101; }
-CU cuDeviceGetName(char *name, int room, int device);
 CU cuDeviceGetName(char *name, int room, int device) { return snprintf(name, (size_t)room, "Fake %d", device), ok; }
-CU cuDeviceGetAttribute(int *value, int attribute, int device);
 CU cuDeviceGetAttribute(int *value, int attribute, int device) {
   (void)device;
   *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 4 : attribute == 38 ? 1 << 20 : 228 << 10;
   return ok;
 }
-CU cuDeviceTotalMem_v2(size_t *bytes, int device);
 CU cuDeviceTotalMem_v2(size_t *bytes, int device) { return (void)device, *bytes = (size_t)8 << 30, ok; }
-CU cuDeviceGetPCIBusId(char *name, int room, int device);
 CU cuDeviceGetPCIBusId(char *name, int room, int device) {
   return snprintf(name, (size_t)room, "0000:%02d:00.0", device), ok;
 }
-CU cuDeviceGetByPCIBusId(int *device, const char *name);
 CU cuDeviceGetByPCIBusId(int *device, const char *name) {
   return sscanf(name, "0000:%d:00.0", device) == 1 && *device < devices ? ok : 101;
 }
-CU cuDeviceCanAccessPeer(int *can, int device, int peer);
 CU cuDeviceCanAccessPeer(int *can, int device, int peer) { return *can = device != peer, ok; }
-CU cuDevicePrimaryCtxRetain(void **context, int device);
 CU cuDevicePrimaryCtxRetain(void **context, int device) { return *context = &contexts[device], ok; }
-CU cuDevicePrimaryCtxRelease_v2(int device);
 CU cuDevicePrimaryCtxRelease_v2(int device) { return device < devices ? ok : 101; }
-CU cuCtxSetCurrent(void *context);
 CU cuCtxSetCurrent(void *context) {
   current = context ? (int)((char *)context - contexts) : -1;
   return current < devices ? ok : invalid_context;
 }
-CU cuCtxGetCurrent(void **context);
 CU cuCtxGetCurrent(void **context) { return *context = current < 0 ? NULL : &contexts[current], ok; }
-CU cuCtxGetDevice(int *device);
 CU cuCtxGetDevice(int *device) { return *device = current, current < 0 ? invalid_context : ok; }
-CU cuCtxEnablePeerAccess(void *peer, unsigned flags);
 CU cuCtxEnablePeerAccess(void *peer, unsigned flags) { return (void)peer, flags ? invalid_value : peer_enabled; }
-CU cuMemGetInfo_v2(size_t *free_bytes, size_t *all_bytes);
 CU cuMemGetInfo_v2(size_t *free_bytes, size_t *all_bytes) { return *free_bytes = *all_bytes = (size_t)8 << 30, ok; }
-CU cuMemAlloc_v2(uint64_t *address, size_t bytes);
 CU cuMemAlloc_v2(uint64_t *address, size_t bytes) {
   LOCKED(current < 0 ? invalid_context : allocate(address, bytes, current));
 }
-CU cuMemFree_v2(uint64_t address);
 CU cuMemFree_v2(uint64_t address) { LOCKED(release(address, false)); }
-CU cuMemHostAlloc(void **memory, size_t bytes, unsigned flags);
 CU cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
   uint64_t address = 0;
   (void)flags;
@@ -512,19 +491,14 @@ CU cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
   *memory = (void *)(uintptr_t)address;
   return result;
 }
-CU cuMemFreeHost(void *memory);
 CU cuMemFreeHost(void *memory) { LOCKED(release((uint64_t)(uintptr_t)memory, false)); }
-CU cuMemHostRegister_v2(void *memory, size_t bytes, unsigned flags);
 CU cuMemHostRegister_v2(void *memory, size_t bytes, unsigned flags) {
   return (void)memory, (void)flags, bytes ? ok : invalid_value;
 }
-CU cuMemHostUnregister(void *memory);
 CU cuMemHostUnregister(void *memory) { return memory ? ok : invalid_value; }
-CU cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags);
 CU cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags) {
   return (void)flags, *address = (uint64_t)(uintptr_t)memory, ok;
 }
-CU cuMemGetAddressRange_v2(uint64_t *base, size_t *bytes, uint64_t address);
 CU cuMemGetAddressRange_v2(uint64_t *base, size_t *bytes, uint64_t address) {
   pthread_mutex_lock(&lock);
   const allocation *a = find(address);
@@ -537,7 +511,6 @@ typedef struct handle {
   char bytes[64];
 } handle;
 
-CU cuIpcGetMemHandle(handle *out, uint64_t address);
 CU cuIpcGetMemHandle(handle *out, uint64_t address) {
   pthread_mutex_lock(&lock);
   const allocation *a = find(address);
@@ -545,7 +518,6 @@ CU cuIpcGetMemHandle(handle *out, uint64_t address) {
   pthread_mutex_unlock(&lock);
   return a ? ok : invalid_value;
 }
-CU cuIpcOpenMemHandle_v2(uint64_t *address, handle from, unsigned flags);
 CU cuIpcOpenMemHandle_v2(uint64_t *address, handle from, unsigned flags) {
   char name[32];
   unsigned long long bytes = 0;
@@ -557,9 +529,7 @@ CU cuIpcOpenMemHandle_v2(uint64_t *address, handle from, unsigned flags) {
   if (memory == MAP_FAILED) return invalid_value;
   return *address = (uint64_t)(uintptr_t)memory, ok;
 }
-CU cuIpcCloseMemHandle(uint64_t address);
 CU cuIpcCloseMemHandle(uint64_t address) { return address ? ok : invalid_value; }
-CU cuPointerGetAttribute(void *value, int attribute, uint64_t address);
 CU cuPointerGetAttribute(void *value, int attribute, uint64_t address) {
   if (current < 0) return invalid_context;
   pthread_mutex_lock(&lock);
@@ -569,7 +539,6 @@ CU cuPointerGetAttribute(void *value, int attribute, uint64_t address) {
   return a ? ok : invalid_value;
 }
 
-CU cuMemcpyAsync(uint64_t dst, uint64_t src, size_t bytes, void *s);
 CU cuMemcpyAsync(uint64_t dst, uint64_t src, size_t bytes, void *s) {
   LOCKED(give(stream_of(s), (op){.kind = op_copy, .dst = dst, .src = src, .width = bytes, .height = 1}, true));
 }
@@ -588,25 +557,21 @@ typedef struct copy_rows {
   size_t dst_pitch, width, height;
 } copy_rows;
 
-CU cuMemcpy2DAsync_v2(const copy_rows *what, void *s);
 CU cuMemcpy2DAsync_v2(const copy_rows *what, void *s) {
   if (what->src_pitch < what->width || what->dst_pitch < what->width) return invalid_value;
   op o = {.kind = op_copy, .dst = what->dst, .src = what->src, .width = what->width, .height = what->height};
   o.dst_pitch = what->dst_pitch, o.src_pitch = what->src_pitch;
   LOCKED(give(stream_of(s), o, true));
 }
-CU cuMemsetD8Async(uint64_t dst, unsigned char byte, size_t bytes, void *s);
 CU cuMemsetD8Async(uint64_t dst, unsigned char byte, size_t bytes, void *s) {
   LOCKED(give(stream_of(s), (op){.kind = op_fill, .dst = dst, .value = byte, .width = bytes, .height = 1}, true));
 }
-CU cuMemsetD2D8Async(uint64_t dst, size_t pitch, unsigned char byte, size_t width, size_t height, void *s);
 CU cuMemsetD2D8Async(uint64_t dst, size_t pitch, unsigned char byte, size_t width, size_t height, void *s) {
   if (pitch < width) return invalid_value;
   op o = {.kind = op_fill, .dst = dst, .value = byte, .width = width, .height = height, .dst_pitch = pitch};
   LOCKED(give(stream_of(s), o, true));
 }
 
-CU cuStreamCreate(void **out, unsigned flags);
 CU cuStreamCreate(void **out, unsigned flags) {
   if (current < 0 || flags != 1) return invalid_context;
   pthread_mutex_lock(&lock);
@@ -623,7 +588,6 @@ static int drop_stream(stream *s) {
     }
   return invalid_handle;
 }
-CU cuStreamDestroy_v2(void *s);
 CU cuStreamDestroy_v2(void *s) { LOCKED(drop_stream(s)); }
 static int wait_stream(stream *s) {
   if (!s) return invalid_context;
@@ -631,7 +595,6 @@ static int wait_stream(stream *s) {
   if (unsafe_call()) return capture_unsupported;
   return run_until(s, NULL);
 }
-CU cuStreamSynchronize(void *s);
 CU cuStreamSynchronize(void *s) { LOCKED(wait_stream(stream_of(s))); }
 static int query_stream(stream *s) {
   if (!s) return invalid_context;
@@ -639,24 +602,19 @@ static int query_stream(stream *s) {
   if (s->first) (void)run_one();
   return s->first ? not_ready : ok;
 }
-CU cuStreamQuery(void *s);
 CU cuStreamQuery(void *s) { LOCKED(query_stream(stream_of(s))); }
-CU cuStreamWriteValue32_v2(void *s, uint64_t address, uint32_t value, unsigned flags);
 CU cuStreamWriteValue32_v2(void *s, uint64_t address, uint32_t value, unsigned flags) {
   (void)flags;
   LOCKED(give(stream_of(s), (op){.kind = op_write, .dst = address, .value = value}, true));
 }
-CU cuStreamWaitValue32_v2(void *s, uint64_t address, uint32_t value, unsigned flags);
 CU cuStreamWaitValue32_v2(void *s, uint64_t address, uint32_t value, unsigned flags) {
   LOCKED(give(stream_of(s), (op){.kind = op_await, .dst = address, .value = value, .exactly = flags & 1}, true));
 }
-CU cuStreamWaitEvent(void *s, void *e, unsigned flags);
 CU cuStreamWaitEvent(void *s, void *e, unsigned flags) {
   (void)flags;
   LOCKED(follow(stream_of(s), e));
 }
 
-CU cuStreamGetCaptureInfo_v2(void *s, int *status, uint64_t *id, void **g, const void **nodes, size_t *count);
 CU cuStreamGetCaptureInfo_v2(void *s, int *status, uint64_t *id, void **g, const void **nodes, size_t *count) {
   (void)g, (void)nodes, (void)count;
   const stream *of = stream_of(s);
@@ -679,14 +637,11 @@ static int begin_capture(stream *s) {
   s->in = c;
   return ok;
 }
-CU cuStreamBeginCapture_v2(void *s, int mode);
 CU cuStreamBeginCapture_v2(void *s, int mode) {
   if (!s || mode < 0 || mode > 2) return capture_unsupported; /* not the legacy stream */
   LOCKED(begin_capture(s));
 }
-CU cuStreamEndCapture(void *s, graph **out);
 CU cuStreamEndCapture(void *s, graph **out) { LOCKED(end_capture(stream_of(s), out)); }
-CU cuGraphInstantiateWithFlags(graph **out, const graph *from, uint64_t flags);
 CU cuGraphInstantiateWithFlags(graph **out, const graph *from, uint64_t flags) {
   (void)flags;
   *out = need(calloc(1, sizeof **out));
@@ -695,22 +650,16 @@ CU cuGraphInstantiateWithFlags(graph **out, const graph *from, uint64_t flags) {
   if (from->count) memcpy((*out)->nodes, from->nodes, from->count * sizeof *from->nodes);
   return ok;
 }
-CU cuGraphDestroy(graph *g);
 CU cuGraphDestroy(graph *g) { return free(g->nodes), free(g), ok; }
-CU cuGraphExecDestroy(graph *g);
 CU cuGraphExecDestroy(graph *g) { return free(g->nodes), free(g), ok; }
-CU cuGraphLaunch(graph *g, void *s);
 CU cuGraphLaunch(graph *g, void *s) { LOCKED(launch_graph(g, stream_of(s))); }
 
-CU cuEventCreate(event **out, unsigned flags);
 CU cuEventCreate(event **out, unsigned flags) {
   (void)flags;
   if (current < 0) return invalid_context;
   return *out = need(calloc(1, sizeof **out)), ok;
 }
-CU cuEventDestroy_v2(event *e);
 CU cuEventDestroy_v2(event *e) { return free(e), ok; }
-CU cuEventRecord(event *e, void *s);
 CU cuEventRecord(event *e, void *s) { LOCKED(record(e, stream_of(s))); }
 static int query_event(const event *e) {
   if (!e->last) return ok;
@@ -719,23 +668,17 @@ static int query_event(const event *e) {
   if (!e->last->done) (void)run_one();
   return e->last->done ? ok : not_ready;
 }
-CU cuEventQuery(event *e);
 CU cuEventQuery(event *e) { LOCKED(query_event(e)); }
-CU cuEventSynchronize(event *e);
 CU cuEventSynchronize(event *e) { LOCKED(!e->last ? ok : e->last->of ? captured_event : run_until(NULL, e->last)); }
-CU cuEventElapsedTime(float *milliseconds, event *begin, event *end);
 CU cuEventElapsedTime(float *milliseconds, event *begin, event *end) {
   return *milliseconds = 1, begin->last && end->last && begin->last->done && end->last->done ? ok : not_ready;
 }
 
-CU cuModuleLoadData(void **module, const void *image);
 CU cuModuleLoadData(void **module, const void *image) {
   static char loaded;
   return image && current >= 0 ? (*module = &loaded, ok) : invalid_context;
 }
-CU cuModuleUnload(void *module);
 CU cuModuleUnload(void *module) { return module ? ok : invalid_handle; }
-CU cuModuleGetFunction(function **out, void *module, const char *name);
 CU cuModuleGetFunction(function **out, void *module, const char *name) {
   (void)module;
   pthread_mutex_lock(&lock);
@@ -750,18 +693,13 @@ CU cuModuleGetFunction(function **out, void *module, const char *name) {
   pthread_mutex_unlock(&lock);
   return *out = f, ok;
 }
-CU cuFuncGetAttribute(int *value, int attribute, function *f);
 CU cuFuncGetAttribute(int *value, int attribute, function *f) { return (void)f, *value = attribute == 4 ? 32 : 0, ok; }
-CU cuFuncSetAttribute(function *f, int attribute, int value);
 CU cuFuncSetAttribute(function *f, int attribute, int value) {
   return (void)f, (void)attribute, value >= 0 ? ok : invalid_value;
 }
-CU cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, function *f, int threads, size_t shared);
 CU cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, function *f, int threads, size_t shared) {
   return (void)f, (void)threads, (void)shared, *blocks = 8, ok;
 }
-CU cuLaunchKernel(function *f, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                  unsigned block_z, unsigned shared, void *s, void **parameters, void **extra);
 CU cuLaunchKernel(function *f, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                   unsigned block_z, unsigned shared, void *s, void **parameters, void **extra) {
   (void)shared, (void)extra;
