@@ -246,6 +246,7 @@ mxg_transport mxg_exec_transport(const mxg_exec *exec, const char **why);
 /* Device memory that the executor holds for a rank of this process, once it has run: staging, scratch and tables. */
 uint64_t mxg_exec_device_bytes(const mxg_exec *exec, uint32_t rank);
 
+/* After what was started has ended, and no graph that has its starts will be launched again. */
 void mxg_exec_free(mxg_exec *exec);
 
 #pragma GCC visibility pop
