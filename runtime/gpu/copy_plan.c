@@ -114,13 +114,6 @@ void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece
                                     rows, width, pitch});
 }
 
-bool mxg_copies_are_all(const mxg_plan *plan, const mxg_piece *piece) {
-  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
-  const mxg_encoding *e = &plan->encodings[src->encoding];
-  return plan->kernels[piece->kernel].family == MXG_MOVE && e->scale == MX_SCALE_NONE &&
-         plan->encodings[dst->encoding].scale == MX_SCALE_NONE && src->side == MXG_SOURCE && dst->side == MXG_TARGET;
-}
-
 void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                          mxg_place to) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];

@@ -39,8 +39,7 @@ void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece
 uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
 uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
 
-/* Whether a piece is the same bytes on both sides, and so needs no kernel; and its copies, from array to array. */
-bool mxg_copies_are_all(const mxg_plan *plan, const mxg_piece *piece);
+/* Copies of a piece that needs no kernel (mxg_piece_is_copy), from array to array. */
 void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                          mxg_place to);
 

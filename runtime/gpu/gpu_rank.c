@@ -127,7 +127,7 @@ void mxg_rank_measure_slots(mxg_gpu_rank *r) {
       const mxg_piece *p = &plan->pieces[i];
       if (step->kind == MXG_STEP_FILL) widen_scratch(r, step, plan->fills[i].array);
       if (step->kind == MXG_STEP_CONVERT) widen_scratch(r, step, p->dst);
-      if (step->kind == MXG_STEP_GATHER && r->team->stages && !mxg_copies_are_all(plan, p))
+      if (step->kind == MXG_STEP_GATHER && r->team->stages && !mxg_piece_is_copy(plan, p))
         widen(&r->slots[step->slot], p->wire_offset, p->wire_bytes);
     }
   }

@@ -241,7 +241,7 @@ static void gather(maker *m, const mxg_step *step) {
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
     const mxg_piece *piece = &m->plan->pieces[i];
     if (m->rank->team->kept[piece->dst]) continue;
-    if (mxg_copies_are_all(m->plan, piece)) {
+    if (mxg_piece_is_copy(m->plan, piece)) {
       gather_straight(m, piece);
       continue;
     }

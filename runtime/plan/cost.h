@@ -28,6 +28,7 @@ const mxg_rates *mxg_rates_of(const char *gpu, const char **name);
 
 typedef struct mxg_load {
   uint64_t received, converted; /* bytes; converted: read and written */
+  uint64_t straight;            /* of the received: what needs no kernel, and goes where it belongs by a copy */
   uint32_t buckets;             /* that have conversions */
 } mxg_load;
 

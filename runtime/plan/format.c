@@ -131,6 +131,13 @@ mxg_wire mxg_wire_of(const mxg_plan *plan, const mxg_piece *piece) {
   return wire;
 }
 
+bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece) {
+  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+  const mxg_encoding *e = &plan->encodings[src->encoding];
+  return plan->kernels[piece->kernel].family == MXG_MOVE && e->scale == MX_SCALE_NONE &&
+         plan->encodings[dst->encoding].scale == MX_SCALE_NONE && src->side == MXG_SOURCE && dst->side == MXG_TARGET;
+}
+
 uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols) {
   const mxg_encoding *dst = &kernel->dst;
   switch ((mxg_family)kernel->family) {

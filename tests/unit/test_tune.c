@@ -35,9 +35,14 @@ static void costs_are_what_the_rates_say(void **state) {
                            .copy_start = 10e-6,
                            .nccl_start = 20e-6,
                            .copy_share = .5};
-  const mxg_load pulls = {1000000000, 2000000000, 3}, local = {0, 2000000000, 3};
+  const mxg_load pulls = {1000000000, 2000000000, 0, 3}, local = {0, 2000000000, 0, 3};
+  const mxg_load straight = {1000000000, 2000000000, 1000000000, 3}, heavy = {1000000000, 18000000000, 0, 3};
   assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
-  assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.02 + 11e-6, 1e-9);
+  /* 20 ms of the link beside 4 ms of memory, for wires are written and sources are read by peers; beside 2 ms where
+  ** nothing is staged; beside 20 ms. */
+  assert_near(mxg_cost(&rates, MXG_COPY, &pulls), 0.020007995 + 11e-6, 1e-8);
+  assert_near(mxg_cost(&rates, MXG_COPY, &straight), 0.0200005 + 11e-6, 1e-8);
+  assert_near(mxg_cost(&rates, MXG_COPY, &heavy), 0.02 * 1.189207 + 11e-6, 1e-8);
   assert_near(mxg_cost(&rates, MXG_DIRECT, &pulls), 0.02 + 7e-6, 1e-9);
   assert_near(mxg_cost(&rates, MXG_NCCL, &pulls), 0.025 + 60e-6 + 0.002 / 3 + 1e-6, 1e-9);
   assert_near(mxg_cost_floor(&rates, &local), 0.002, 1e-9);
@@ -63,11 +68,14 @@ static void groups_add_up(void **state) {
       mxg_load one = mxg_load_of_group(g.plan, rank, i);
       sum.received += one.received;
       sum.converted += one.converted;
+      sum.straight += one.straight;
       sum.buckets += one.buckets;
     }
     assert_int_equal(sum.received, all.received);
     assert_int_equal(all.received, g.plan->ranks[rank].received_bytes);
     assert_int_equal(sum.converted, all.converted);
+    assert_int_equal(sum.straight, all.straight);
+    assert_in_range(all.straight, 1, all.received); /* embedding, head and the ends' layers are BF16 on both sides */
     assert_int_equal(sum.buckets, all.buckets);
     double took = mxg_cost(&mxg_default_rates, MXG_COPY, &all);
     if (took > slowest) slowest = took;
