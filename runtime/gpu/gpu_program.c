@@ -94,6 +94,23 @@ void mxg_program_spread(mxg_gpu_program *program) {
   mxg_free(events);
 }
 
+void mxg_program_exchange(mxg_gpu_program *program, unsigned stream) {
+  mxg_gpu_op *op = push(program, MXG_OP_EXCHANGE, stream);
+  if (!op) return;
+  op->u.exchange.first = (uint32_t)program->transfer_count;
+  op->u.exchange.count = 0;
+}
+
+void mxg_program_transfer(mxg_gpu_program *program, const mxg_transfer *transfer) {
+  if (program->failed || transfer->bytes == 0) return;
+  mxg_transfer *fresh = mxg_vector_push((void **)&program->transfers, &program->transfer_count,
+                                        &program->transfer_capacity, sizeof *fresh);
+  program->failed = !fresh || program->transfer_count > UINT32_MAX;
+  if (program->failed) return;
+  *fresh = *transfer;
+  program->ops[program->count - 1].u.exchange.count++;
+}
+
 uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream) {
   mxg_gpu_op *op = push(program, MXG_OP_RECORD, stream);
   if (!op) return 0;
@@ -123,6 +140,26 @@ void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step) 
 
 /* ---- running ---- */
 
+static mxg_status give_transfer(mxg_nccl *nccl, const mxg_transfer *t, mxg_cu_stream *stream, mxg_error *err) {
+  switch ((mxg_transfer_kind)t->kind) {
+  case MXG_SEND: return mxg_nccl_send(nccl, t->memory, t->bytes, t->peer, stream, err);
+  case MXG_RECEIVE: return mxg_nccl_receive(nccl, t->memory, t->bytes, t->peer, stream, err);
+  case MXG_ALL_GATHER: return mxg_nccl_all_gather(nccl, t->memory, t->all, t->bytes, stream, err);
+  }
+  return MXG_OK;
+}
+
+/* A group that was begun is ended, whatever happened in it. */
+static mxg_status give_exchange(const mxg_gpu_program *program, const mxg_gpu_op *op, mxg_error *err) {
+  MXG_TRY(mxg_nccl_begin(program->nccl, err));
+  mxg_status status = MXG_OK;
+  for (uint32_t i = 0; i < op->u.exchange.count && status == MXG_OK; i++)
+    status =
+        give_transfer(program->nccl, &program->transfers[op->u.exchange.first + i], program->streams[op->stream], err);
+  mxg_status ended = mxg_nccl_end(program->nccl, program->deadline, status == MXG_OK ? err : NULL);
+  return status == MXG_OK ? ended : status;
+}
+
 static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, const mxg_plan *plan,
                           mxg_cu_function *const *functions, mxg_error *err) {
   mxg_cu_stream *stream = program->streams[op->stream];
@@ -143,6 +180,7 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
                                  op->u.launch.count, stream, err);
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
+  case MXG_OP_EXCHANGE: return give_exchange(program, op, err);
   }
   return MXG_OK;
 }
@@ -234,7 +272,7 @@ mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg
 size_t mxg_program_time_count(const mxg_gpu_program *program) { return 1 + 2 * program->count; }
 
 static bool takes_time(const mxg_gpu_op *op) {
-  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH;
+  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH || op->kind == MXG_OP_EXCHANGE;
 }
 
 mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
@@ -249,11 +287,23 @@ mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *pla
   return mxg_event_record(program->end, program->streams[0], err);
 }
 
-static void print_op(mxg_text *out, const mxg_gpu_op *op, const mxg_plan *plan) {
+static void print_exchange(mxg_text *out, const mxg_gpu_program *program, const mxg_gpu_op *op) {
+  uint64_t sent = 0, received = 0;
+  for (uint32_t i = op->u.exchange.first; i < op->u.exchange.first + op->u.exchange.count; i++) {
+    const mxg_transfer *t = &program->transfers[i];
+    *(t->kind == MXG_RECEIVE ? &received : &sent) += t->bytes;
+  }
+  mxg_text_format(out, "\"name\": \"exchange\", \"args\": {\"transfers\": %u, \"sent\": %llu, \"received\": %llu}",
+                  op->u.exchange.count, (unsigned long long)sent, (unsigned long long)received);
+}
+
+static void print_op(mxg_text *out, const mxg_gpu_program *program, const mxg_gpu_op *op, const mxg_plan *plan) {
   if (op->kind == MXG_OP_COPY) {
     const mxg_copy *c = &op->u.copy;
     mxg_text_format(out, "\"name\": \"copy\", \"args\": {\"bytes\": %llu, \"rows\": %llu}",
                     (unsigned long long)(c->width * c->height), (unsigned long long)c->height);
+  } else if (op->kind == MXG_OP_EXCHANGE) {
+    print_exchange(out, program, op);
   } else if (op->kind == MXG_OP_FILL) {
     mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}",
                     (unsigned long long)(op->u.fill.bytes * op->u.fill.height));
@@ -275,7 +325,7 @@ mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *pla
     MXG_TRY(mxg_event_between(&took, times[1 + 2 * i], times[2 + 2 * i], err));
     mxg_text_format(out, "%s\n{\"ph\": \"X\", \"pid\": %u, \"tid\": %u, \"ts\": %.2f, \"dur\": %.2f, ",
                     out->count > 1 ? "," : "", rank, op->stream, (double)begin * 1e3, (double)took * 1e3);
-    print_op(out, op, plan);
+    print_op(out, program, op, plan);
     mxg_text_puts(out, "}");
   }
   return out->failed ? mxg_fail_nomem(err) : MXG_OK;
@@ -305,6 +355,7 @@ uint32_t mxg_program_stands_at(const mxg_gpu_program *program) {
 void mxg_program_free(mxg_gpu_program *program, bool lost) {
   mxg_free(program->ops);
   mxg_free(program->entries);
+  mxg_free(program->transfers);
   mxg_free(program->steps);
   mxg_free(program->reads);
   mxg_free(program->seen_at);

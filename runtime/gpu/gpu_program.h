@@ -6,7 +6,7 @@
 #define MXG_GPU_PROGRAM_H
 
 #include "copy_plan.h"
-#include "driver.h"
+#include "nccl.h"
 #include "text.h"
 
 /* Stream 0 is where a program begins and ends. */
@@ -27,8 +27,20 @@ typedef enum mxg_gpu_op_kind {
   MXG_OP_LAUNCH,
   MXG_OP_RECORD,
   MXG_OP_FOLLOW,
-  MXG_OP_MARK
+  MXG_OP_MARK,
+  MXG_OP_EXCHANGE
 } mxg_gpu_op_kind;
+
+/* What of an exchange one rank does: it sends `bytes` at `memory` to rank `peer`, or receives them, or gives them to
+*all
+** and gets those of all, by rank, at `all`. */
+typedef enum mxg_transfer_kind { MXG_SEND, MXG_RECEIVE, MXG_ALL_GATHER } mxg_transfer_kind;
+
+typedef struct mxg_transfer {
+  uint32_t kind; /* mxg_transfer_kind */
+  uint32_t peer;
+  uint64_t memory, all, bytes;
+} mxg_transfer;
 
 typedef struct mxg_gpu_op {
   uint8_t kind; /* mxg_gpu_op_kind */
@@ -46,6 +58,9 @@ typedef struct mxg_gpu_op {
       uint32_t shared_bytes; /* beside copies: of mxg_function_spread */
       bool beside;           /* few blocks at a time, so that the memory serves copies as well */
     } launch;
+    struct {
+      uint32_t first, count; /* of the transfers: all that is done together */
+    } exchange;
   } u;
 } mxg_gpu_op;
 
@@ -55,6 +70,10 @@ typedef struct mxg_gpu_program {
   mx_entry *entries; /* of all launches; the device's copy is at `table` */
   size_t entry_count, entry_capacity;
   uint64_t table, table_bytes;
+  mxg_transfer *transfers; /* of all exchanges */
+  size_t transfer_count, transfer_capacity;
+  mxg_nccl *nccl;  /* carries out the exchanges; borrowed */
+  double deadline; /* of giving them to the GPU */
   uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
   size_t step_count, step_capacity;
   uint64_t done;       /* on the device: each start clears it */
@@ -85,6 +104,9 @@ void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kern
 /* Launches of stream 0 that run while copies do take few blocks at a time: all but those that come after the last copy.
 ** Copy engines ask for little at a time: where kernels keep the memory's queues full, their rate falls by half. */
 void mxg_program_spread(mxg_gpu_program *program);
+/* An exchange begins empty; what is added until the next op is part of it. */
+void mxg_program_exchange(mxg_gpu_program *program, unsigned stream);
+void mxg_program_transfer(mxg_gpu_program *program, const mxg_transfer *transfer);
 uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an event */
 void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
 /* `stream` goes on when all that `before` has so far is done. */
