@@ -156,10 +156,14 @@ typedef struct mxg_exec_options {
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one
                 ** GPU then. NULL: this one alone. Borrowed */
+  /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their numbers,
+  ** on the ranks' GPUs. The caller uses them for nothing else from the first start to the last wait, and destroys them after
+  ** the executor; after an error of a run it aborts them first. NULL: the library opens its own, and ends them itself. */
+  void *const *nccl_comms;
 } mxg_exec_options;
 
 #define MXG_EXEC_INIT \
-  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL, NULL }
+  { sizeof(mxg_exec_options), MXG_HOST, NULL, 0, 0, NULL, NULL, false, NULL, 0, 0, 0, false, NULL, NULL, NULL }
 
 typedef struct mxg_exec mxg_exec;
 

@@ -69,6 +69,7 @@ void mxg_rank_drop_programs(mxg_gpu_rank *r) {
     mxg_gpu_free(r->slots[i].memory);
     r->slots[i] = (mxg_gpu_slot){0};
   }
+  if (r->staging.address && !r->lost) mxg_nccl_give(&r->staging, r->nccl);
   r->device_bytes = 0;
 }
 
@@ -89,17 +90,22 @@ void mxg_team_close(void *state) {
     if (team->ranks[i].gpu && mxg_gpu_use(team->ranks[i].gpu, NULL) == MXG_OK)
       lost = lost || (team->ranks[i].lost && !mxg_rank_has_ended(&team->ranks[i]));
   mxg_share_free(team->share, lost);
+  for (uint32_t i = 0; team->ranks && i < team->count; i++) { /* all, before the first communicator is closed */
+    mxg_gpu_rank *r = &team->ranks[i];
+    if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) continue;
+    r->lost = r->lost && !mxg_rank_has_ended(r);
+    mxg_rank_drop_programs(r);
+  }
   for (uint32_t i = 0; team->ranks && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (r->gpu && mxg_gpu_use(r->gpu, NULL) == MXG_OK) {
-      r->lost = r->lost && !mxg_rank_has_ended(r);
-      mxg_rank_drop_programs(r);
       if (!r->lost) mxg_gpu_streams_free(&r->streams);
       mxg_event_free(r->begin);
       for (int k = 0; k < 2; k++) mxg_event_free(r->captured[k]);
       for (uint32_t k = 0; r->modules && k < team->view->plan->kernel_count && !r->lost; k++)
         mxg_module_free(r->modules[k]);
     }
+    if (!r->lost) mxg_nccl_close(r->nccl);
     if (!r->lost) mxg_gpu_close(r->gpu); /* the driver would wait for what is under way */
     mxg_free(r->modules);
     mxg_free(r->functions);
@@ -133,6 +139,7 @@ static mxg_gpu_rank *rank_of(const mxg_gpu_team *team, uint32_t rank) {
 /* Every rank reaches the ranks that it has pieces of. */
 static mxg_status reach_peers(mxg_gpu_team *team, mxg_error *err) {
   const mxg_plan *plan = team->view->plan;
+  if (team->exchanges) return MXG_OK;
   bool *pairs = mxg_alloc((size_t)plan->rank_count * plan->rank_count);
   if (!pairs) return mxg_fail_nomem(err);
   mxg_status status = MXG_OK;
@@ -184,7 +191,7 @@ static mxg_status open_team(mxg_gpu_team *team, mxg_error *err) {
 }
 
 mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *name, mxg_gpu_build build, bool stages,
-                         mxg_error *err) {
+                         bool exchanges, mxg_error *err) {
   *state = NULL;
   mxg_gpu_team *team = mxg_alloc(sizeof *team);
   if (!team) return mxg_fail_nomem(err);
@@ -192,6 +199,7 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
   team->name = name;
   team->build = build;
   team->stages = stages;
+  team->exchanges = exchanges;
   void *current = mxg_gpu_current();
   mxg_status status = open_team(team, err);
   mxg_gpu_restore(current);

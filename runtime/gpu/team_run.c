@@ -87,6 +87,7 @@ static mxg_status note_reads(mxg_gpu_rank *r, mxg_error *err) {
   const mxg_rank *rank = &plan->ranks[r->rank];
   r->program.reads = mxg_alloc(r->team->count * sizeof *r->program.reads);
   if (!r->program.reads) return mxg_fail_nomem(err);
+  if (r->team->exchanges) return MXG_OK; /* each sends its own */
   for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
     const mxg_step *step = &plan->steps[s];
     if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(r, step)) continue;
@@ -101,6 +102,8 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   r->program.part = part;
   r->program.group = group;
   team->build(r);
+  r->program.nccl = r->nccl;
+  r->program.deadline = team->view->deadline;
   MXG_TRY(note_reads(r, err));
   MXG_TRY(
       mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
@@ -132,13 +135,18 @@ static mxg_status make_events(mxg_gpu_rank *r, mxg_error *err) {
   return MXG_OK;
 }
 
-static mxg_status make_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
-  if (!c->team->ready) {
-    mxg_rank_drop_programs(r);
-    MXG_TRY(mxg_rank_take_slots(r, err));
-    mxg_rank_place_scratch(r);
-    MXG_TRY(make_events(r, err));
-  }
+/* What programs lie on. */
+static mxg_status make_ground(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  if (c->team->ready) return MXG_OK;
+  mxg_rank_drop_programs(r);
+  MXG_TRY(mxg_rank_join(r, err));
+  MXG_TRY(mxg_rank_take_slots(r, err));
+  MXG_TRY(mxg_rank_take_staging(r, err));
+  mxg_rank_place_scratch(r);
+  return make_events(r, err);
+}
+
+static mxg_status make_programs(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   if (c->make & MXG_MADE_WHOLE) MXG_TRY(make_program(r, false, 0, err));
   return c->make & MXG_MADE_PARTS ? make_parts(r, err) : MXG_OK;
 }
@@ -152,6 +160,7 @@ bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made) { return is_fresh
 mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
   const mxg_exec_view *view = team->view;
   size_t count = view->plan->array_count;
+  MXG_TRY(mxg_team_meet(team, err));
   bool fresh = is_fresh(team);
   for (uint32_t i = 0; i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
@@ -175,7 +184,12 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
   }
   mxg_crew c = {.team = team, .make = made & ~team->made};
   if (!c.make) return MXG_OK;
-  mxg_status status = all_ranks(&c, make_rank, err);
+  atomic_store(&team->gave_up, false);
+  mxg_error own = {0};
+  own.status = all_ranks(&c, make_ground, &own);
+  mxg_status status = mxg_team_agree(team, &own, err); /* programs of exchanges are made together or not at all */
+  if (status == MXG_OK) status = all_ranks(&c, make_programs, err);
+  if (status != MXG_OK) mxg_team_give_up(team);
   team->ready = status == MXG_OK; /* otherwise all of it is made anew */
   if (status == MXG_OK) team->made |= c.make;
   return status;
@@ -285,6 +299,23 @@ static bool job_is_broken(mxg_crew *c, const mxg_gpu_rank *r) {
   return atomic_load(&c->broken);
 }
 
+/* What NCCL has seen to fail, here or on another rank of this process. */
+static mxg_status look_at_exchanges(mxg_gpu_rank *r, mxg_gpu_program *program, mxg_error *err) {
+  mxg_error why = {0};
+  mxg_status status = mxg_nccl_look(r->nccl, &why);
+  if (status == MXG_OK && atomic_load(&r->team->gave_up))
+    status = mxg_fail(&why, MXG_ERR_NCCL, 662, "an exchange failed on another rank");
+  if (status == MXG_OK) return MXG_OK;
+  char where[96];
+  atomic_store(&r->team->gave_up, true);
+  (void)look(r, program);
+  r->lost = true;
+  mxg_error_help(&why, "rank %u, GPU %d: %s; NCCL_DEBUG=INFO in the environment makes NCCL tell more", r->rank,
+                 r->ordinal, step_name(r, mxg_program_stands_at(program), where, sizeof where));
+  if (err) *err = why;
+  return status;
+}
+
 /* Until `event` of a program has come: first at every chance, later with pauses. */
 static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program, mxg_cu_event *event,
                            mxg_error *err) {
@@ -302,6 +333,7 @@ static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *progra
       if (job_is_broken(c, r)) return give_up(c, r, program, err);
       next_job = now + job_pause;
     }
+    if (now - begin >= 1e-3 && r->nccl) MXG_TRY(look_at_exchanges(r, program, err));
     if (now > next_look && answers) { /* for the flight recorder */
       answers = look(r, program);
       next_look = mxg_now() + look_pause;
@@ -347,6 +379,7 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     }
     if (status != MXG_OK) continue;
     double begin = mxg_now();
+    r->program.deadline = c->team->view->deadline;
     status = c->traces ? mxg_program_start_timed(&r->program, plan, r->functions, r->times, err)
                        : mxg_program_start(&r->program, plan, r->functions, err);
     starts[i] = mxg_now() - begin;
@@ -401,11 +434,12 @@ void mxg_team_tell(const void *state) {
 /* ---- run ---- */
 
 mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
-  const mxg_gpu_team *team = c->team;
+  mxg_gpu_team *team = c->team;
   mxg_error own = {0};
   atomic_init(&c->broken, false);
   mxg_status status = all_ranks(c, run_rank, &own);
   if (status == MXG_OK) return MXG_OK;
+  mxg_team_give_up(team);
   mxg_team_tell(team);
   /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */
   if (c->begin && team->share) mxg_job_abort(team->view->agreement->job, &own);

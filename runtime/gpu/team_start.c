@@ -66,6 +66,7 @@ static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group
   MXG_TRY(mxg_event_follow(stream, begin_of(r), err));
   for (uint32_t k = 0; k < team->count; k++)
     if (program->reads[k]) MXG_TRY(mxg_event_follow(stream, begin_of(&team->ranks[k]), err));
+  program->deadline = team->view->deadline;
   MXG_TRY(mxg_rank_meet_begin(r, group, stream, err));
   if (r->capture)
     MXG_TRY(mxg_program_give(program, team->view->plan, r->functions, err));
@@ -150,6 +151,7 @@ mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err) {
     r->error = own;
   }
   if (status != MXG_OK) {
+    mxg_team_give_up(team);
     mxg_team_tell(team);
     /* Streams of other processes may wait for this one's, and shall not wait for their deadline. */
     if (team->share) mxg_job_abort(team->view->agreement->job, &own);

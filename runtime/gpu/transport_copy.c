@@ -395,7 +395,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
 }
 
 static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {
-  return mxg_team_open(state, view, "copy", mxg_copy_build, true, err);
+  return mxg_team_open(state, view, "copy", mxg_copy_build, true, false, err);
 }
 
 const mxg_transport_table mxg_transport_copy = {.name = "copy",

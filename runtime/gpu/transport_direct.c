@@ -135,7 +135,7 @@ void mxg_direct_build(mxg_gpu_rank *r) {
 }
 
 static mxg_status direct_open(void **state, const mxg_exec_view *view, mxg_error *err) {
-  return mxg_team_open(state, view, "direct", mxg_direct_build, false, err);
+  return mxg_team_open(state, view, "direct", mxg_direct_build, false, false, err);
 }
 
 const mxg_transport_table mxg_transport_direct = {.name = "direct",

@@ -7,6 +7,8 @@
 #include "share.h"
 #include "transport.h"
 
+#include <stdatomic.h>
+
 typedef struct mxg_gpu_team mxg_gpu_team;
 
 typedef struct mxg_gpu_slot {
@@ -22,6 +24,8 @@ typedef struct mxg_gpu_rank {
   mxg_cu_module **modules;     /* by kernel; NULL: not used */
   mxg_cu_function **functions; /* by kernel */
   mxg_gpu_slot *slots;         /* the plan's */
+  mxg_nccl *nccl;              /* of a team that exchanges; NULL: not opened */
+  mxg_nccl_memory staging;     /* of such a team */
   mxg_gpu_streams streams;
   mxg_gpu_program program;     /* in the making; then: of all groups */
   mxg_gpu_program *parts;      /* by group; NULL: not made */
@@ -46,7 +50,10 @@ struct mxg_gpu_team {
   const mxg_exec_view *view;
   const char *name; /* of the transport */
   mxg_gpu_build build;
-  bool stages; /* wires lie in slots; otherwise only scratch does */
+  bool stages;    /* wires lie in slots; otherwise only scratch does */
+  bool exchanges; /* ranks send to each other, and reach nothing themselves */
+  unsigned char nccl_id[MXG_NCCL_ID_BYTES];
+  atomic_bool gave_up; /* a rank's exchanges came to nothing, so those of the others do too */
   mxg_gpu_rank *ranks;
   uint32_t count;
   mxg_place *places; /* the view's, and scratch's */
@@ -62,7 +69,7 @@ struct mxg_gpu_team {
 enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
 
 mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *name, mxg_gpu_build build, bool stages,
-                         mxg_error *err);
+                         bool exchanges, mxg_error *err);
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
 mxg_status mxg_team_share(void *state, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
@@ -83,6 +90,21 @@ void mxg_rank_drop_programs(mxg_gpu_rank *rank);
 bool mxg_rank_has_ended(mxg_gpu_rank *rank);
 /* Memory for the part of each slot that the rank needs. */
 mxg_status mxg_rank_take_slots(mxg_gpu_rank *rank, mxg_error *err);
+
+/* ---- exchanges: nccl_team.c. Without them there is nothing to do ---- */
+
+/* Whether transport nccl is possible for the ranks of a view; otherwise the error says why not. */
+mxg_status mxg_nccl_may(const mxg_exec_view *view, mxg_error *err);
+/* Before the ranks join: what they have in common. After a failure, for new communicators. */
+mxg_status mxg_team_meet(mxg_gpu_team *team, mxg_error *err);
+/* On every rank's thread: its communicator. Programs that used another are gone. */
+mxg_status mxg_rank_join(mxg_gpu_rank *rank, mxg_error *err);
+/* On every rank's thread, after its slots are measured. */
+mxg_status mxg_rank_take_staging(mxg_gpu_rank *rank, mxg_error *err);
+/* Whether all processes came here with MXG_OK; `own` is this one's. */
+mxg_status mxg_team_agree(mxg_gpu_team *team, const mxg_error *own, mxg_error *err);
+/* Ends the exchanges that are under way, and waits half a second for the GPUs to be done with them. */
+void mxg_team_give_up(mxg_gpu_team *team);
 
 /* ---- between processes: meet.c ---- */
 
@@ -114,6 +136,9 @@ void mxg_rank_convert(mxg_gpu_rank *rank, unsigned stream, const mxg_plan *plan,
 /* The builds of the transports. */
 void mxg_copy_build(mxg_gpu_rank *rank);
 void mxg_direct_build(mxg_gpu_rank *rank);
+void mxg_nccl_build(mxg_gpu_rank *rank);
+/* Bytes that its programs need at rank->staging.address; false: no memory. */
+bool mxg_nccl_measure(mxg_gpu_rank *rank, uint64_t *bytes);
 
 /* Pieces cut by rows, for programs that work in smaller units than the plan's. */
 typedef struct mxg_parts {

@@ -42,7 +42,7 @@ enum { default_timeout_ms = 60000 };
 static const double report_patience = 0.4; /* seconds beyond a deadline for processes to say that it passed */
 
 /* By mxg_transport; NULL: not in this library. */
-static const mxg_transport_table *const transports[] = {&mxg_transport_host, NULL, &mxg_transport_copy,
+static const mxg_transport_table *const transports[] = {&mxg_transport_host, &mxg_transport_nccl, &mxg_transport_copy,
                                                         &mxg_transport_direct};
 enum { transport_count = sizeof transports / sizeof *transports };
 

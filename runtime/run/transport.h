@@ -59,5 +59,6 @@ typedef struct mxg_transport_table {
 extern const mxg_transport_table mxg_transport_host;
 extern const mxg_transport_table mxg_transport_copy;
 extern const mxg_transport_table mxg_transport_direct;
+extern const mxg_transport_table mxg_transport_nccl;
 
 #endif

@@ -179,6 +179,7 @@ static void carry_out(machine *m, const mxg_gpu_op *op) {
     break;
   case MXG_OP_LAUNCH: launch(m, op); break;
   case MXG_OP_RECORD: m->recorded[op->index] = true; break;
+  case MXG_OP_EXCHANGE:
   case MXG_OP_FOLLOW:
   case MXG_OP_MARK: break;
   }
