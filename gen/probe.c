@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* dladdr */
 #include "probe.h"
 
+#include "nccl.h"
 #include "nearest.h"
 
 #include <dlfcn.h>
@@ -138,21 +139,14 @@ void mxg_probe_driver(mxg_driver_info *info) {
 }
 
 void mxg_probe_nccl(mxg_nccl_info *info) {
+  mxg_nccl_state state;
   memset(info, 0, sizeof *info);
-  void *library = open_library("MXGEN_NCCL", "libnccl.so.2", info->problem, sizeof info->problem);
-  if (!library) return;
-  int (*version)(int *) = (int (*)(int *))symbol(library, "ncclGetVersion");
-  int number = 0;
-  if (!version || version(&number)) {
-    snprintf(info->problem, sizeof info->problem, "it has no ncclGetVersion that works");
-    return;
-  }
-  info->found = true;
-  path_of(info->path, sizeof info->path, (any_function)version);
-  if (number >= 10000)
-    snprintf(info->version, sizeof info->version, "%d.%d.%d", number / 10000, number % 10000 / 100, number % 100);
-  else
-    snprintf(info->version, sizeof info->version, "%d.%d.%d", number / 1000, number % 1000 / 100, number % 100);
+  mxg_nccl_find(&state);
+  info->found = state.found;
+  info->usable = state.usable;
+  snprintf(info->path, sizeof info->path, "%s", state.path);
+  snprintf(info->version, sizeof info->version, "%s", state.version);
+  snprintf(info->problem, sizeof info->problem, "%s", state.problem);
 }
 
 unsigned mxg_probe_cores(void) {

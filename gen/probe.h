@@ -28,8 +28,8 @@ typedef struct mxg_driver_info {
 } mxg_driver_info;
 
 typedef struct mxg_nccl_info {
-  bool found;
-  char path[512], version[32], problem[256];
+  bool found, usable;                        /* by libmxrt's own search */
+  char path[512], version[32], problem[256]; /* "" when usable */
 } mxg_nccl_info;
 
 void mxg_probe_driver(mxg_driver_info *info);

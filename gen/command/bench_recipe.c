@@ -68,6 +68,7 @@ static void print(const mxg_gather_bench *bench, const mxg_tuned *tuned, bool js
     mxg_text_format(text, "expected: us, by the cost model with the rates of %s.\n", tuned->rates_name);
     for (unsigned i = 0; i < bench->line_count; i++)
       if (*bench->lines[i].why) mxg_text_format(text, "%s: %s.\n", bench->lines[i].transport, bench->lines[i].why);
+    if (*bench->no_nccl) mxg_text_format(text, "nccl: left out: %s.\n", bench->no_nccl);
   }
   mxg_grid_free(&grid);
 }
@@ -77,6 +78,8 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tu
   mxg_gather_bench bench = {.bundle = bundle,
                             .copy = all || !strcmp(args->transport, "copy"),
                             .direct = all || !strcmp(args->transport, "direct"),
+                            .nccl = all || !strcmp(args->transport, "nccl"),
+                            .all = all,
                             .automatic = args->transport && !strcmp(args->transport, "auto"),
                             .no_check = args->no_check,
                             .no_graph = args->no_graph,
@@ -85,8 +88,8 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tu
                             .chunk_bytes = args->chunk,
                             .trace = args->trace,
                             .timeout_ms = (unsigned)args->timeout};
-  if (!bench.copy && !bench.direct && !bench.automatic)
-    return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, auto and all",
+  if (!bench.copy && !bench.direct && !bench.nccl && !bench.automatic)
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "--transport: '%.100s' is none of copy, direct, nccl, auto and all",
                     args->transport);
   MXG_TRY(mxg_processes_join(&bench.processes, bench.timeout_ms, err));
   bool speaks = bench.processes.rank == 0;

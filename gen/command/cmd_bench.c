@@ -174,7 +174,7 @@ static const mxg_option options[] = {
     {"tile-units", 0, MXG_OPTION_COUNT, offsetof(mxg_args, tile_units), offsetof(mxg_args, has_tile_units), "N",
      "units of a tile, in place of the chosen number"},
     {"transport", 0, MXG_OPTION_TEXT, offsetof(mxg_args, transport), 0, "NAME",
-     "copy, direct, auto, or all: copy and direct, the default"},
+     "copy, direct, nccl, auto, or all: copy, direct and nccl, the default"},
     {"repeats", 0, MXG_OPTION_COUNT, offsetof(mxg_args, repeats), offsetof(mxg_args, has_repeats), "N",
      "runs that are timed; default: 20"},
     {"chunk", 0, MXG_OPTION_COUNT, offsetof(mxg_args, chunk), offsetof(mxg_args, has_chunk), "BYTES",

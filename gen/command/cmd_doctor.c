@@ -121,8 +121,10 @@ static void print_text(const findings *f, mxg_text *text) {
     mxg_text_free(&memory);
   }
   mxg_grid_puts(&table, "nccl");
-  if (f->nccl.found)
+  if (f->nccl.usable)
     mxg_grid_format(&table, "%s  %s", f->nccl.version, f->nccl.path);
+  else if (f->nccl.found)
+    mxg_grid_format(&table, "not usable: %s  %s", f->nccl.problem, f->nccl.path);
   else
     mxg_grid_format(&table, "not found: %s", f->nccl.problem);
   mxg_grid_puts(&table, "cache");

@@ -1,6 +1,7 @@
 /* bench_gather.c -- see bench_gather.h. */
 #include "bench_gather.h"
 
+#include "bench_nccl.h"
 #include "bundle.h"
 #include "driver.h"
 #include "error.h"
@@ -456,7 +457,7 @@ static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *nam
   const char *why;
   mxg_transport chosen = line->chosen = mxg_exec_transport(exec, &why);
   if (transport == MXG_AUTO) {
-    line->transport = chosen == MXG_COPY ? "auto: copy" : "auto: direct";
+    line->transport = chosen == MXG_COPY ? "auto: copy" : chosen == MXG_NCCL ? "auto: nccl" : "auto: direct";
     snprintf(line->why, sizeof line->why, "%s", why);
   }
   mxg_status status = chosen == MXG_HOST ? mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "auto chose the host: %.200s", why)
@@ -475,6 +476,43 @@ static mxg_status bench_one(bench *b, const mxg_gather_try *how, const char *nam
 static mxg_status bench_transport(bench *b, mxg_transport transport, const char *name, mxg_error *err) {
   const mxg_gather_try how = {transport, b->ask->chunk_bytes, b->ask->copy_streams, true};
   return bench_one(b, &how, name, &b->ask->lines[b->ask->line_count++], err);
+}
+
+/* The peer: NCCL's all-gather of as many bytes, alone. */
+static mxg_status bench_peer(bench *b, mxg_error *err) {
+  mxg_gather_line *line = &b->ask->lines[b->ask->line_count];
+  mxg_peer_gather peer = {.gpus = b->gpus,
+                          .ranks = b->plan->rank_count,
+                          .received = b->ask->received,
+                          .repeats = b->ask->repeats ? b->ask->repeats : default_repeats};
+  MXG_TRY(mxg_peer_gather_run(&peer, err));
+  if (!peer.pieces) return MXG_OK;
+  *line = (mxg_gather_line){.transport = "nccl all-gather", .chosen = MXG_NCCL, .median = peer.median};
+  line->least = peer.least;
+  line->most = peer.most;
+  snprintf(line->why, sizeof line->why, "NCCL's own, of as many bytes and nothing else; the best of 1 to 32 pieces: %u",
+           peer.pieces);
+  b->ask->line_count++;
+  return MXG_OK;
+}
+
+static mxg_status bench_nccl(bench *b, mxg_error *err) {
+  mxg_exec *exec = NULL;
+  mxg_error why = {0};
+  mxg_exec_options options = MXG_EXEC_INIT;
+  options.transport = MXG_NCCL;
+  options.ranks = b->ranks;
+  options.rank_count = b->rank_count;
+  options.gpus = b->ordinals;
+  options.job = b->processes->job;
+  options.timeout_ms = b->ask->timeout_ms;
+  if (b->ask->all && mxg_exec_create(&exec, b->ask->bundle, &options, &why) != MXG_OK) {
+    snprintf(b->ask->no_nccl, sizeof b->ask->no_nccl, "%.250s", why.text);
+    return MXG_OK;
+  }
+  mxg_exec_free(exec);
+  MXG_TRY(bench_transport(b, MXG_NCCL, "nccl", err));
+  return b->processes->job ? MXG_OK : bench_peer(b, err); /* the peer has a thread a rank */
 }
 
 /* What a process cannot do anything about after: the GPU is lost to it, or still at work. */
@@ -530,6 +568,7 @@ static mxg_status run(bench *b, mxg_error *err) {
   if (b->ask->tries) return bench_tries(b, err);
   if (b->ask->copy) MXG_TRY(bench_transport(b, MXG_COPY, "copy", err));
   if (b->ask->direct) MXG_TRY(bench_transport(b, MXG_DIRECT, "direct", err));
+  if (b->ask->nccl) MXG_TRY(bench_nccl(b, err));
   if (b->ask->automatic) MXG_TRY(bench_transport(b, MXG_AUTO, "auto", err));
   return MXG_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "processes.h"
 
-enum { MXG_GATHER_LINES = 4 };
+enum { MXG_GATHER_LINES = 6 };
 
 /* One way to run it. */
 typedef struct mxg_gather_try {
@@ -27,7 +27,8 @@ typedef struct mxg_gather_line {
 
 typedef struct mxg_gather_bench {
   const mxg_bundle *bundle;
-  bool copy, direct, automatic; /* which transports */
+  bool copy, direct, nccl, automatic; /* which transports; nccl: with NCCL's all-gather alone beside it */
+  bool all;                           /* nccl only where it can be: otherwise no_nccl says why not */
   bool no_check, no_graph;
   unsigned repeats, copy_streams, timeout_ms; /* 0: the library's choice */
   uint64_t chunk_bytes;
@@ -41,6 +42,7 @@ typedef struct mxg_gather_bench {
   double pull_rate, floor;                       /* bytes a second of each GPU while all pull; received over it */
   mxg_gather_line lines[MXG_GATHER_LINES];
   unsigned line_count;
+  char no_nccl[256];
   /* in place of the transports above: each of these, its line to `tried` of the caller. A failure of one that leaves
    *the
    ** GPUs as they were is its status and error, and the next one is tried. */

@@ -3,6 +3,7 @@
 
 #include "cost.h"
 #include "memory.h"
+#include "transport_gpu.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,7 +75,7 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
   mxg_gpu_restore(current);
   if (!reach) {
     snprintf(why, MXG_WHY_ROOM, "%.200s", err.text);
-    return MXG_HOST;
+    return mxg_nccl_may(view, NULL) == MXG_OK ? MXG_NCCL : MXG_HOST;
   }
   if (hints_hold(view, gpus, why)) {
     const char *tuned;

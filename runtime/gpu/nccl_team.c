@@ -39,12 +39,16 @@ static mxg_status check_ranks(const mxg_exec_view *view, mxg_error *err) {
   return MXG_ERR_USAGE;
 }
 
-static mxg_status nccl_open(void **state, const mxg_exec_view *view, mxg_error *err) {
+mxg_status mxg_nccl_may(const mxg_exec_view *view, mxg_error *err) {
   unsigned char id[MXG_NCCL_ID_BYTES];
-  *state = NULL;
   MXG_TRY(check_ranks(view, err));
   MXG_TRY(mxg_nccl_new_id(id, err)); /* whether there is an NCCL that works */
-  MXG_TRY(check_gpus(view, err));
+  return check_gpus(view, err);
+}
+
+static mxg_status nccl_open(void **state, const mxg_exec_view *view, mxg_error *err) {
+  *state = NULL;
+  MXG_TRY(mxg_nccl_may(view, err));
   return mxg_team_open(state, view, "nccl", mxg_nccl_build, false, true, err);
 }
 

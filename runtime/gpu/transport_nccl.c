@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2, pack_areas = 2 };
-static const uint64_t least_whole = 1 << 20;
+static const uint64_t least_whole = 4 << 20; /* below that a message of its own costs more than the packing */
 
 /* A gather step that concerns this rank, as its receiver or as its source. */
 typedef struct want {

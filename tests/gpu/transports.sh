@@ -41,6 +41,24 @@ expect 0 "floor" bench "$root/tests/bench/recipes/one_row.lua" --repeats 10
 expect 0 "floor" bench "$root/tests/bench/recipes/one_col.lua" --repeats 10 --chunk 1000000
 expect 0 "floor" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --repeats 3
 
+# Transport nccl: with GPUs for all ranks, captured and not, in rounds of any size; over sockets alone; a deadline that it ends.
+if "$mxgen" bench "$root/tests/bench/recipes/one_row.lua" --transport nccl --repeats 1 >"$work/out" 2>"$work/err"; then
+  for recipe in one_row one_col; do
+    expect 0 "all-gather" bench "$root/tests/bench/recipes/$recipe.lua" --transport nccl --repeats 20
+    expect 0 "all-gather" bench "$root/tests/bench/recipes/$recipe.lua" --transport nccl --repeats 10 --chunk 3000000 --no-graph
+  done
+  for chunk in 0 1000000 60000000; do
+    expect 0 "all-gather" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --transport nccl --repeats 5 --chunk $chunk
+  done
+  export NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_SOCKET_IFNAME=lo
+  expect 0 "all-gather" bench "$root/tests/bench/recipes/one_col.lua" --transport nccl --repeats 2
+  expect 0 "all-gather" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --transport nccl --repeats 2 --timeout 60000
+  unset NCCL_P2P_DISABLE NCCL_SHM_DISABLE NCCL_SOCKET_IFNAME
+  expect 6 "step" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=8 --no-check --repeats 400 --timeout 40 --transport nccl
+else
+  grep -q "MX0524\|MX0525\|MX0663" "$work/err" || { echo "FAILED: --transport nccl"; cat "$work/err"; failed=1; }
+fi
+
 # A deadline that no run of this size keeps: one error with rank and step, the recorder's lines, and no hang.
 expect 6 "step" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=8 --no-check --repeats 400 --timeout 1
 exit $failed
