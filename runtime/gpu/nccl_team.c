@@ -22,7 +22,7 @@ static mxg_status check_gpus(const mxg_exec_view *view, mxg_error *err) {
     for (uint32_t k = 0; k < i; k++) {
       int own = mxg_view_gpu(view, i, gpus);
       if (own != mxg_view_gpu(view, k, gpus)) continue;
-      mxg_fail(err, MXG_ERR_UNSUPPORTED, 663,
+      mxg_fail(err, MXG_ERR_UNSUPPORTED, 653,
                "transport nccl needs a GPU of its own for each rank: ranks %u and %u share GPU %d", view->ranks[k],
                view->ranks[i], own);
       mxg_error_help(err, "transports copy, direct and host let ranks share a GPU");
@@ -33,7 +33,7 @@ static mxg_status check_gpus(const mxg_exec_view *view, mxg_error *err) {
 
 static mxg_status check_ranks(const mxg_exec_view *view, mxg_error *err) {
   if (view->rank_count == view->plan->rank_count || view->options.job || view->options.nccl_comms) return MXG_OK;
-  mxg_fail(err, MXG_ERR_USAGE, 665, "transport nccl needs all %u ranks, and %u are of this process",
+  mxg_fail(err, MXG_ERR_USAGE, 655, "transport nccl needs all %u ranks, and %u are of this process",
            view->plan->rank_count, view->rank_count);
   mxg_error_help(err, "give options.job, or communicators of all ranks in options.nccl_comms");
   return MXG_ERR_USAGE;
@@ -128,7 +128,7 @@ mxg_status mxg_rank_take_staging(mxg_gpu_rank *r, mxg_error *err) {
   if (!mxg_nccl_measure(r, &need)) return mxg_fail_nomem(err);
   all += need;
   if (all > plan->staging_cap) {
-    mxg_fail(err, MXG_ERR_UNSUPPORTED, 664,
+    mxg_fail(err, MXG_ERR_UNSUPPORTED, 654,
              "rank %u needs %llu bytes of staging for transport nccl, the recipe allows %llu", r->rank,
              (unsigned long long)all, (unsigned long long)plan->staging_cap);
     mxg_error_help(err, "make schedule.bucket smaller, or schedule.staging larger");

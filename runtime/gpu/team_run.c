@@ -304,7 +304,7 @@ static mxg_status look_at_exchanges(mxg_gpu_rank *r, mxg_gpu_program *program, m
   mxg_error why = {0};
   mxg_status status = mxg_nccl_look(r->nccl, &why);
   if (status == MXG_OK && atomic_load(&r->team->gave_up))
-    status = mxg_fail(&why, MXG_ERR_NCCL, 662, "an exchange failed on another rank");
+    status = mxg_fail(&why, MXG_ERR_NCCL, 652, "an exchange failed on another rank");
   if (status == MXG_OK) return MXG_OK;
   char where[96];
   atomic_store(&r->team->gave_up, true);

@@ -334,14 +334,16 @@ mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, con
 static mxg_status check_all_bound(const mxg_exec *exec, mxg_error *err) {
   const mxg_plan *plan = exec->view.plan;
   uint32_t first = MXG_NONE, count = 0;
+  const bool sends = exec->transport == MXG_NCCL; /* what others want of the ranks here */
   bool *seen = mxg_alloc(plan->array_count * sizeof *seen);
   if (!seen) return mxg_fail_nomem(err);
   for (uint32_t i = 0; i < plan->piece_count; i++) {
     const uint32_t both[2] = {plan->pieces[i].src, plan->pieces[i].dst};
-    if (!exec->here[plan->arrays[both[1]].rank]) continue;
+    if (!exec->here[plan->arrays[both[1]].rank] && (!sends || !exec->here[plan->arrays[both[0]].rank])) continue;
     for (int s = 0; s < 2; s++) {
       if (exec->bound[both[s]] || seen[both[s]] || plan->arrays[both[s]].side == MXG_SCRATCH) continue;
-      if (exec->agreement && !exec->here[plan->arrays[both[s]].rank]) continue; /* its own process may have it */
+      bool elsewhere = !exec->here[plan->arrays[both[s]].rank];
+      if (elsewhere && (exec->agreement || sends)) continue; /* its own process has it, or may have it */
       seen[both[s]] = true;
       if (both[s] < first) first = both[s];
       count++;

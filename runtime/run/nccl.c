@@ -173,7 +173,7 @@ static mxg_status check(const mxg_nccl *n, int result, const char *what, mxg_err
   if (result == nccl_success || result == nccl_in_progress) return MXG_OK;
   const char *text = nccl.error_text ? nccl.error_text(result) : NULL;
   const char *last = nccl.last_error ? nccl.last_error(n ? n->comm : NULL) : NULL;
-  mxg_fail(err, MXG_ERR_NCCL, 661, "%s: %.200s", what, text ? text : "unknown ncclResult_t");
+  mxg_fail(err, MXG_ERR_NCCL, 651, "%s: %.200s", what, text ? text : "unknown ncclResult_t");
   if (err) err->native = result;
   if (last && *last) mxg_error_note(err, "NCCL says: %.*s", (int)strcspn(last, "\n"), last);
   mxg_error_help(err, "NCCL_DEBUG=INFO in the environment makes NCCL tell more");
@@ -320,7 +320,7 @@ mxg_status mxg_nccl_borrow(mxg_nccl **out, void *communicator, uint32_t ranks, u
 
 mxg_status mxg_nccl_look(const mxg_nccl *n, mxg_error *err) {
   int result = nccl_success;
-  if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 662, "the communicator of rank %u was aborted", n->rank);
+  if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 652, "the communicator of rank %u was aborted", n->rank);
   MXG_TRY(check(n, nccl.async_error(n->comm, &result), "ncclCommGetAsyncError", err));
   return check(n, result, "an exchange", err);
 }
@@ -355,7 +355,7 @@ void mxg_nccl_give(mxg_nccl_memory *memory, mxg_nccl *n) {
 /* ---- exchanges --------------------------------------------------------------------------------------------------- */
 
 mxg_status mxg_nccl_begin(mxg_nccl *n, mxg_error *err) {
-  if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 662, "the communicator of rank %u was aborted", n->rank);
+  if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 652, "the communicator of rank %u was aborted", n->rank);
   return check(n, nccl.group_begin(), "ncclGroupStart", err);
 }
 
