@@ -144,7 +144,6 @@ static mxg_status give_transfer(mxg_nccl *nccl, const mxg_transfer *t, mxg_cu_st
   switch ((mxg_transfer_kind)t->kind) {
   case MXG_SEND: return mxg_nccl_send(nccl, t->memory, t->bytes, t->peer, stream, err);
   case MXG_RECEIVE: return mxg_nccl_receive(nccl, t->memory, t->bytes, t->peer, stream, err);
-  case MXG_ALL_GATHER: return mxg_nccl_all_gather(nccl, t->memory, t->all, t->bytes, stream, err);
   }
   return MXG_OK;
 }

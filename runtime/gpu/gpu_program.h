@@ -31,15 +31,13 @@ typedef enum mxg_gpu_op_kind {
   MXG_OP_EXCHANGE
 } mxg_gpu_op_kind;
 
-/* What of an exchange one rank does: it sends `bytes` at `memory` to rank `peer`, or receives them, or gives them to
-*all
-** and gets those of all, by rank, at `all`. */
-typedef enum mxg_transfer_kind { MXG_SEND, MXG_RECEIVE, MXG_ALL_GATHER } mxg_transfer_kind;
+/* What of an exchange one rank does: it sends `bytes` at `memory` to rank `peer`, or receives them there. */
+typedef enum mxg_transfer_kind { MXG_SEND, MXG_RECEIVE } mxg_transfer_kind;
 
 typedef struct mxg_transfer {
   uint32_t kind; /* mxg_transfer_kind */
   uint32_t peer;
-  uint64_t memory, all, bytes;
+  uint64_t memory, bytes;
 } mxg_transfer;
 
 typedef struct mxg_gpu_op {

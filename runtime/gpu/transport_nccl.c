@@ -224,19 +224,19 @@ static void send_region(maker *m, const mxg_region *region, uint64_t *packed) {
     const mxg_run *run = &region->runs[i];
     const mxg_place *place = &m->rank->team->places[run->array];
     uint64_t from = (run->scales ? place->scale : place->data) + run->from;
-    mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, from, 0, run->width});
+    mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, from, run->width});
   }
   if (!region->packed_bytes) return;
-  mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, *packed, 0, region->packed_bytes});
+  mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, *packed, region->packed_bytes});
   *packed += (region->packed_bytes + MXG_REGION_ALIGN - 1) / MXG_REGION_ALIGN * MXG_REGION_ALIGN;
 }
 
 static void receive_region(maker *m, const mxg_region *region, uint64_t to) {
   for (size_t i = 0; i < region->whole; i++)
     mxg_program_transfer(m->program,
-                         &(mxg_transfer){MXG_RECEIVE, region->from, to + region->runs[i].to, 0, region->runs[i].width});
+                         &(mxg_transfer){MXG_RECEIVE, region->from, to + region->runs[i].to, region->runs[i].width});
   mxg_program_transfer(m->program,
-                       &(mxg_transfer){MXG_RECEIVE, region->from, to + region->packed, 0, region->packed_bytes});
+                       &(mxg_transfer){MXG_RECEIVE, region->from, to + region->packed, region->packed_bytes});
 }
 
 static void keep_region(maker *m, intake *in, mxg_region *region, uint64_t at) {
@@ -354,8 +354,8 @@ static void convert_round(maker *m, intake *in) {
 }
 
 /* Pieces of the step that are at home or scratch, one launch for those side by side; for the first that is not, all
-*that
-** its bucket brings. */
+ *that
+ ** its bucket brings. */
 static void convert(maker *m, const mxg_step *step) {
   const mxg_piece *pieces = m->plan->pieces;
   const bool *kept = m->rank->team->kept;
