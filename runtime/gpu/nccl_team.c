@@ -46,10 +46,33 @@ mxg_status mxg_nccl_may(const mxg_exec_view *view, mxg_error *err) {
   return check_gpus(view, err);
 }
 
+/* Opening communicators and connections takes a second or more, whatever a run may take. */
+static double patience(const mxg_exec_view *view) {
+  const double least = mxg_now() + 60;
+  return view->deadline > least ? view->deadline : least;
+}
+
+/* Whether all processes came here with MXG_OK; `own` is this one's. */
+static mxg_status agree(const mxg_exec_view *view, const char *what, const mxg_error *own, mxg_error *err) {
+  mxg_job *job = view->options.job;
+  if (job && mxg_job_world(job) > 1) return mxg_job_agree(job, what, own, patience(view), err);
+  if (err && own->status != MXG_OK) *err = *own;
+  return own->status;
+}
+
 static mxg_status nccl_open(void **state, const mxg_exec_view *view, mxg_error *err) {
+  mxg_error own = {0};
+  void *team = NULL;
   *state = NULL;
-  MXG_TRY(mxg_nccl_may(view, err));
-  return mxg_team_open(state, view, "nccl", mxg_nccl_build, false, true, err);
+  own.status = mxg_nccl_may(view, &own);
+  if (own.status == MXG_OK) own.status = mxg_team_open(&team, view, "nccl", mxg_nccl_build, false, true, &own);
+  mxg_status status = agree(view, "the opening of NCCL", &own, err);
+  if (status == MXG_OK) status = mxg_team_join(team, err);
+  if (status == MXG_OK)
+    *state = team;
+  else
+    mxg_team_close(team);
+  return status;
 }
 
 /* Sources of other processes are sent by those. */
@@ -79,7 +102,7 @@ static bool is_live(const mxg_gpu_rank *r) { return r->nccl && !mxg_nccl_aborted
 static mxg_status share_id(mxg_gpu_team *team, mxg_error *err) {
   mxg_job *job = team->view->options.job;
   if (!job || mxg_job_world(job) < 2) return mxg_nccl_new_id(team->nccl_id, err);
-  double deadline = team->view->deadline;
+  const double deadline = patience(team->view);
   mxg_error own = {0};
   unsigned char id[MXG_NCCL_ID_BYTES];
   unsigned char *all = mxg_alloc((size_t)mxg_job_world(job) * sizeof id);
@@ -100,13 +123,12 @@ mxg_status mxg_team_meet(mxg_gpu_team *team, mxg_error *err) {
 }
 
 mxg_status mxg_team_agree(mxg_gpu_team *team, const mxg_error *own, mxg_error *err) {
-  mxg_job *job = team->view->options.job;
-  if (!team->exchanges || !job || mxg_job_world(job) < 2) {
-    if (err) *err = *own;
-    return own->status;
-  }
-  return mxg_job_agree(job, "making programs", own, team->view->deadline, err);
+  if (team->exchanges) return agree(team->view, "the programs of NCCL", own, err);
+  if (err && own->status != MXG_OK) *err = *own;
+  return own->status;
 }
+
+double mxg_team_patience(const mxg_gpu_team *team) { return patience(team->view); }
 
 /* ---- one rank ---- */
 
@@ -118,7 +140,7 @@ mxg_status mxg_rank_join(mxg_gpu_rank *r, mxg_error *err) {
   r->nccl = NULL;
   if (view->options.nccl_comms)
     return mxg_nccl_borrow(&r->nccl, view->options.nccl_comms[index], ranks, r->rank, r->ordinal, err);
-  return mxg_nccl_open(&r->nccl, r->team->nccl_id, ranks, r->rank, r->team->view->deadline, err);
+  return mxg_nccl_open(&r->nccl, r->team->nccl_id, ranks, r->rank, patience(view), err);
 }
 
 mxg_status mxg_rank_take_staging(mxg_gpu_rank *r, mxg_error *err) {

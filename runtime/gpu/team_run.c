@@ -103,7 +103,7 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   r->program.group = group;
   team->build(r);
   r->program.nccl = r->nccl;
-  r->program.deadline = team->view->deadline;
+  r->program.deadline = mxg_team_patience(team);
   MXG_TRY(note_reads(r, err));
   MXG_TRY(
       mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
@@ -133,6 +133,17 @@ static mxg_status make_events(mxg_gpu_rank *r, mxg_error *err) {
   for (int i = 0; i < 2; i++)
     if (!r->captured[i]) MXG_TRY(mxg_event_create(&r->captured[i], false, err));
   return MXG_OK;
+}
+
+static mxg_status join(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  (void)c;
+  return mxg_rank_join(r, err);
+}
+
+mxg_status mxg_team_join(mxg_gpu_team *team, mxg_error *err) {
+  mxg_crew c = {.team = team};
+  MXG_TRY(mxg_team_meet(team, err));
+  return all_ranks(&c, join, err);
 }
 
 /* What programs lie on. */

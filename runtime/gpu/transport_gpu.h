@@ -99,6 +99,10 @@ mxg_status mxg_nccl_may(const mxg_exec_view *view, mxg_error *err);
 mxg_status mxg_team_meet(mxg_gpu_team *team, mxg_error *err);
 /* On every rank's thread: its communicator. Programs that used another are gone. */
 mxg_status mxg_rank_join(mxg_gpu_rank *rank, mxg_error *err);
+/* Both, with a thread a rank. */
+mxg_status mxg_team_join(mxg_gpu_team *team, mxg_error *err);
+/* Until when communicators and connections may take to open. */
+double mxg_team_patience(const mxg_gpu_team *team);
 /* On every rank's thread, after its slots are measured. */
 mxg_status mxg_rank_take_staging(mxg_gpu_rank *rank, mxg_error *err);
 /* Whether all processes came here with MXG_OK; `own` is this one's. */
