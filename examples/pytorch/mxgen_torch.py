@@ -69,7 +69,7 @@ class _ExecOptions(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("transport", c_int), ("ranks", POINTER(c_uint32)), ("rank_count", c_uint32),
                 ("threads", c_uint), ("progress", _Progress), ("user", c_void_p), ("wires", c_bool),
                 ("gpus", POINTER(c_int)), ("timeout_ms", c_uint), ("chunk_bytes", c_uint64), ("copy_streams", c_uint),
-                ("no_graph", c_bool), ("record", _Record), ("job", c_void_p)]
+                ("no_graph", c_bool), ("record", _Record), ("job", c_void_p), ("nccl_comms", POINTER(c_void_p))]
 
 
 class _JobOptions(ctypes.Structure):

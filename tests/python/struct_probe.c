@@ -51,6 +51,7 @@ int main(void) {
   FIELD(mxg_exec_options, no_graph);
   FIELD(mxg_exec_options, record);
   FIELD(mxg_exec_options, job);
+  FIELD(mxg_exec_options, nccl_comms);
   BEGIN(mxg_job_options);
   FIELD(mxg_job_options, size);
   FIELD(mxg_job_options, rank);
