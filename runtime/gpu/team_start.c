@@ -40,11 +40,17 @@ static mxg_status find_captures(mxg_gpu_team *team, void *const *streams, bool *
 }
 
 /* Events tie ranks together that read each other: then their streams are in one capture, or in none. */
+/* Ranks that exchange may be in captures of their own: then each has its graph. */
+static bool go_together(const mxg_gpu_team *team, const mxg_gpu_rank *r, const mxg_gpu_rank *other, bool reads) {
+  if (team->exchanges) return (r->capture != 0) == (other->capture != 0);
+  return !reads || r->capture == other->capture;
+}
+
 static mxg_status check_captures(mxg_gpu_team *team, uint32_t group, mxg_error *err) {
   for (uint32_t i = 0; i < team->count; i++) {
     const mxg_gpu_program *program = program_of(&team->ranks[i], group);
     for (uint32_t k = 0; k < team->count; k++) {
-      if (k == i || !program->reads[k] || team->ranks[i].capture == team->ranks[k].capture) continue;
+      if (k == i || go_together(team, &team->ranks[i], &team->ranks[k], program->reads[k])) continue;
       mxg_fail(err, MXG_ERR_USAGE, 684, "rank %u reads from rank %u, and their streams are not in one capture",
                team->ranks[i].rank, team->ranks[k].rank);
       mxg_error_help(err,
