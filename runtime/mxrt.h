@@ -131,9 +131,12 @@ void mxg_job_free(mxg_job *job);
 /* ---- executor ------------------------------------------------------------------------------------------------------
  */
 
-/* Transports nccl, copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. nccl needs a GPU
-** for each rank and libnccl 2.18 or later, and goes wherever NCCL does; copy and direct are for GPUs of one host that reach
-** each other. AUTO: the one that was fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is
+/* Transports nccl, copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. nccl needs a
+*GPU
+** for each rank and libnccl 2.18 or later, and goes wherever NCCL does; copy and direct are for GPUs of one host that
+*reach
+** each other. AUTO: the one that was fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that
+*is
 ** expected to be; nccl where GPUs do not reach each other, host where nothing else goes. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
@@ -148,18 +151,21 @@ typedef struct mxg_exec_options {
   void *user;
   bool
       wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
-  const int *gpus;     /* GPUs: the GPU of each rank of this process, by ascending rank; NULL: in turn */
-  unsigned timeout_ms; /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
-  uint64_t
-      chunk_bytes; /* copy, nccl: bytes brought before they are converted; 0: what the bundle was tuned to, or a default */
+  const int *gpus;       /* GPUs: the GPU of each rank of this process, by ascending rank; NULL: in turn */
+  unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
+  uint64_t chunk_bytes;  /* copy, nccl: bytes brought before they are converted; 0: what the bundle was tuned to, or a
+                            default */
   unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
   bool no_graph;         /* GPUs: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one
                 ** GPU then. NULL: this one alone. Borrowed */
-  /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their numbers,
-  ** on the ranks' GPUs. The caller uses them for nothing else from the first start to the last wait, and destroys them after
-  ** the executor; after an error of a run it aborts them first. NULL: the library opens its own, and ends them itself. */
+  /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their
+  *numbers,
+  ** on the ranks' GPUs. The caller uses them for nothing else from the first start to the last wait, and destroys them
+  *after
+  ** the executor; after an error of a run it aborts them first. NULL: the library opens its own, and ends them itself.
+ */
   void *const *nccl_comms;
 } mxg_exec_options;
 
