@@ -63,8 +63,8 @@ static void an_open_is_bounded(void **state) {
 }
 
 /* Where there is a GPU: a rank that is alone sends to itself, given to a stream and captured, and the communicator goes
-*after its
-** graph; a second one is aborted. */
+ *after its
+ ** graph; a second one is aborted. */
 static void one_rank_sends_to_itself(void **state) {
   (void)state;
   enum { bytes = 1 << 20 };
