@@ -66,8 +66,7 @@ static bool same_scale_shape(const mxg_st_tensor *tensor, unsigned ndim, const u
   return same_shape(tensor, ndim, dims) || (ndim == 0 && tensor->ndim == 1 && tensor->shape[0] == 1);
 }
 
-/* ---- texts ---------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static void print_shape(mxg_text *text, unsigned ndim, const uint64_t *dims) {
   mxg_text_puts(text, "[");
@@ -128,8 +127,7 @@ static mxg_status add_finding(auditor *work, unsigned outcome, uint32_t rank, co
   return MXG_OK;
 }
 
-/* ---- one array -----------------------------------------------------------------------------------------------------
- */
+/* ---- one array --------------------------------------------------------------------------------------------------- */
 
 /* The other usual name of the scales of `data`, if the file has it: a wrong suffix in the recipe is the likely cause.
  */
@@ -205,8 +203,7 @@ static mxg_status audit_array(auditor *work, const mxg_array *array, mxg_error *
   return add_finding(work, outcome, rank, array, name, &holds, err);
 }
 
-/* ---- all -----------------------------------------------------------------------------------------------------------
- */
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 /* The array whose scales this surplus tensor seems to be, beside those that the recipe names; or NULL. */
 static const wanted *second_scales_of(const auditor *work, const char *name) {

@@ -45,10 +45,9 @@ typedef struct mxg_audit {
   mxg_arena arena;
 } mxg_audit;
 
-/* Zero-initialised or freed `out`. `model` may be NULL (a bundle is all there is): findings then have no rule. Arrays
-*of
-** a checkpoint without rank files are looked at once a name. Both sides' plan and the checkpoint must outlive the
-*audit. */
+/* Zero-initialised or freed `out`. `model` may be NULL (a bundle is all there is): findings then have no rule.
+** Arrays of a checkpoint without rank files are looked at once a name. Both sides' plan and the checkpoint must
+** outlive the audit. */
 mxg_status mxg_audit_build(mxg_audit *out, const mxg_plan *plan, const mxg_model *model, mxg_side side,
                            const mxg_checkpoint *checkpoint, mxg_error *err);
 void mxg_audit_free(mxg_audit *audit);

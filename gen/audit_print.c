@@ -1,6 +1,6 @@
 /* audit_print.c -- the audit as a table for people and as JSON for programs. Decides nothing. */
-#include "text.h"
 #include "audit.h"
+#include "text.h"
 
 #include <string.h>
 

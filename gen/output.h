@@ -1,6 +1,5 @@
 /* output.h -- the folder that a generate leaves: readable source a kernel, cubins, plan, model, bundle, DEPFILE.
- *Written
- ** beside its place and moved there whole. */
+** Written beside its place and moved there whole. */
 #ifndef MXG_OUTPUT_H
 #define MXG_OUTPUT_H
 

@@ -57,8 +57,7 @@ const char *mxg_version(void);                  /* "0.1.0", of the library, not 
 ** programs that load the library themselves: mxg_version_check(MXRT_VERSION, &err). */
 mxg_status mxg_version_check(unsigned header, mxg_error *err);
 
-/* ---- bundle: a plan for every rank, and its kernels ----------------------------------------------------------------
- */
+/* ---- bundle: a plan for every rank, and its kernels -------------------------------------------------------------- */
 
 typedef struct mxg_bundle mxg_bundle;
 
@@ -102,8 +101,7 @@ uint32_t mxg_bundle_groups(const mxg_bundle *bundle);
 const char *mxg_bundle_group_name(const mxg_bundle *bundle, uint32_t group);
 void mxg_bundle_free(mxg_bundle *bundle);
 
-/* ---- job: the processes of one run -------------------------------------------------------------------------------
- */
+/* ---- job: the processes of one run ------------------------------------------------------------------------------- */
 
 /* One process a GPU is usual; a process may also have several of a bundle's ranks. What is exchanged here is small:
 ** digests, handles, barriers. `rank` and `world` count processes. Start from MXG_JOB_INIT; new fields go at the end. */
@@ -128,8 +126,7 @@ mxg_status mxg_job_create(mxg_job **out, const mxg_job_options *options, mxg_err
 /* After the executors that use it. The other processes see this one as gone. */
 void mxg_job_free(mxg_job *job);
 
-/* ---- executor ------------------------------------------------------------------------------------------------------
- */
+/* ---- executor ---------------------------------------------------------------------------------------------------- */
 
 /* Transports nccl, copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. nccl needs a GPU
 ** for each rank and libnccl 2.18 or later, and goes wherever NCCL does; copy and direct are for GPUs of one host that reach
@@ -146,7 +143,8 @@ typedef struct mxg_exec_options {
   unsigned threads; /* host: worker threads in all; 0: one a core */
   void (*progress)(void *user, uint64_t done_bytes, uint64_t all_bytes); /* called from one thread at a time; or NULL */
   void *user;
-  bool wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
+  bool
+      wires; /* host: bring what crosses ranks into its wire form first, as other transports must; slower, for checks */
   const int *gpus;       /* GPUs: the GPU of each rank of this process, by ascending rank; NULL: in turn */
   unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy, nccl: bytes brought before they are converted; 0: as tuned, or a default */

@@ -135,8 +135,7 @@ MX_FN mx_u32 mx_decode(int elem, mx_u32 q) {
   return q;
 }
 
-/* ---- FP32 to elements: round to nearest even, signed zero kept; fp8 saturates, also Inf ---------------------------
- */
+/* ---- FP32 to elements: round to nearest even, signed zero kept; fp8 saturates, also Inf -------------------------- */
 
 MX_FN mx_u32 mx_e4m3_encode(mx_u32 x) {
   mx_u32 a = x & 0x7fffffffu, sign = x >> 24 & 0x80u;

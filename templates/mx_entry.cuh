@@ -47,9 +47,8 @@ MX_FN mx_entry mx_read_entry(const mx_entry *entry) {
 MX_FN mx_entry mx_read_entry(const mx_entry *entry) { return *entry; }
 #endif
 
-/* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks at
- *32
- ** places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
+/* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks
+** at 32 places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
 MX_FN mx_u32 mx_find_index(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   mx_u32 low = 0, left = count;
   while (left > 1) {

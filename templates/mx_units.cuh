@@ -67,8 +67,7 @@ template <mx_u32 UNIT, mx_u32 UNITS> MX_FN void mx_walk_on(mx_walk &w) {
   }
 }
 
-/* ---- swizzled scales, sector by sector
-** ---------------------------------------------------------------------------
+/* ---- swizzled scales, sector by sector ----
 **
 ** 32 neighbouring bytes of a swizzled tile are the scales of 4 blocks of 32 columns in each of 8 rows: two
 ** neighbours, and those 32, 64 and 96 rows below. What writes less of them at a time costs the L2 a read of the

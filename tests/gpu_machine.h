@@ -261,9 +261,8 @@ static inline mxg_bundle *bundle_of(const mxg_plan *plan) {
   return bundle;
 }
 
-/* Swizzled scales of a matrix that is cut by columns, and two kernels of one bucket, one of which writes where a fill
- *has
- ** been. */
+/* Swizzled scales of a matrix that is cut by columns, and two kernels of one bucket, one of which writes where a
+** fill has been. */
 static inline fixture *cut_swizzled(void) {
   fixture *f = fixture_begin(2, 1);
   mxg_encoding fp8 = fixture_mxfp8(MX_E4M3, 1, 32, MX_SWIZZLED);

@@ -1,8 +1,8 @@
-/* plan_fixture.h -- small plans made by hand: arrays, pieces and fills are declared, kernels, wires and steps follow.
+/* plan_fixture.h -- small plans made by hand: arrays, pieces and fills are declared, kernels, wires and steps
+** follow.
 **
 ** Independent of gen/plan.c on purpose: what the runtime is tested with must not come from the planner. Arrays are
-*added
-** by side and rank, as plan.h orders them. Memory is the fixture's arena. */
+** added by side and rank, as plan.h orders them. Memory is the fixture's arena. */
 #ifndef MXG_PLAN_FIXTURE_H
 #define MXG_PLAN_FIXTURE_H
 
@@ -249,8 +249,7 @@ static inline uint64_t fixture_stage(fixture *f, uint32_t rank, uint32_t bucket)
 }
 
 /* Sorts the pieces, places the staging, makes the steps: with two slots or more, the gathers of a bucket come before
-*the
-** converts of the one before it. */
+** the converts of the one before it. */
 static inline void fixture_end(fixture *f) {
   mxg_plan *plan = &f->plan;
   for (uint32_t i = 1; i < plan->piece_count; i++)

@@ -1,6 +1,5 @@
 /* cache_folder.c -- the cache's folder as a whole: where it is, who may own it, what is in it, what goes from it.
- *Single
- ** entries are cache.c's. */
+** Single entries are cache.c's. */
 #include "cache_folder.h"
 
 #include "cache_bundle.h"

@@ -40,9 +40,8 @@ typedef struct mxg_nvrtc {
 mxg_status mxg_nvrtc_open(const mxg_nvrtc **out, mxg_error *err);
 
 /* Which build of NVRTC: the GNU build-ids of libnvrtc and of the libnvrtc-builtins beside it, as text. With NULL: of
- *the
- ** files that mxg_nvrtc_open would most likely take; nothing is loaded. With an open one: of what is loaded. False, and
- ** "", where that cannot be told. */
+** the files that mxg_nvrtc_open would most likely take; nothing is loaded. With an open one: of what is loaded.
+** False, and "", where that cannot be told. */
 bool mxg_nvrtc_build(char build[MXG_NVRTC_BUILD_ROOM], const mxg_nvrtc *nvrtc);
 
 #endif

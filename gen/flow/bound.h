@@ -1,22 +1,20 @@
 /* bound.h -- how far a stored value may be from the value it stands for, derived from the format alone.
 **
-** Rounding to nearest with p significant bits errs by at most half a unit in the last place: 2^(e - p) for a value in
-** [2^e, 2^(e+1)), and never less than half the smallest step. p: E4M3 4, E5M2 3, BF16 8, FP16 11, FP32 24; half the
-** smallest step: 2^-10, 2^-17, 2^-134, 2^-25, 2^-150.
-** Under a scale s an element stands for q * s, so for |y| in [2^e, 2^(e+1)) the error is at most 2^(e - p), and at
-*least
-** allowed s * (half the smallest step). Beyond max * s (max = 448, 57344) elements saturate: the error is then
-** |y| - max * s. The scale follows from the block's largest magnitude A by the rule of the recipe: with 2^a <= A <
-** 2^(a+1) and emax = 8 or 15
+** Rounding to nearest with p significant bits errs by at most half a unit in the last place: 2^(e - p) for a value
+** in [2^e, 2^(e+1)), and never less than half the smallest step. p: E4M3 4, E5M2 3, BF16 8, FP16 11, FP32 24; half
+** the smallest step: 2^-10, 2^-17, 2^-134, 2^-25, 2^-150. Under a scale s an element stands for q * s, so for |y| in
+** [2^e, 2^(e+1)) the error is at most 2^(e - p), and at least allowed s * (half the smallest step). Beyond max * s
+** (max = 448, 57344) elements saturate: the error is then |y| - max * s. The scale follows from the block's largest
+** magnitude A by the rule of the recipe: with 2^a <= A < 2^(a+1) and emax = 8 or 15
 **   floor  2^(a - emax)            saturates when A > 1.75 * 2^a
 **   rceil  2^(a - emax), or twice that when A > 1.75 * 2^a: the smallest power of two with A <= max * s
 **   ceil   the smallest power of two >= A, over 2^emax
 **   even   floor of A rounded to the element's precision, so it saturates when 1.75 * 2^a < A < (2 - 2^-p) * 2^a
 ** never below 2^-127. An FP32 scale is A / max rounded, never below 2^-126, 1 for A = 0; it is no power of two, so
 ** the steps of q are not those of y and rounding errs by at most 2^-p |y|; quotient, product and scale are each
-** rounded to FP32, which adds at most 2^-22 |y|.
-** A value that a former stage has already moved by d is some y with |y - x| <= d: the bounds are taken at |x| + d, with
-** scales from A + D for rounding and from A - D for saturation, D the block's largest d, and add up. */
+** rounded to FP32, which adds at most 2^-22 |y|. A value that a former stage has already moved by d is some y with
+** |y - x| <= d: the bounds are taken at |x| + d, with scales from A + D for rounding and from A - D for saturation,
+** D the block's largest d, and add up. */
 #ifndef MXG_BOUND_H
 #define MXG_BOUND_H
 

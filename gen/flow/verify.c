@@ -1,6 +1,5 @@
-/* verify.c -- see verify.h: finds the arrays of both files, makes the list of slabs, hands them to workers, collects.
- *The
- ** comparison itself is verify_slab.c's. */
+/* verify.c -- see verify.h: finds the arrays of both files, makes the list of slabs, hands them to workers,
+** collects. The comparison itself is verify_slab.c's. */
 #include "verify.h"
 
 #include "error.h"

@@ -1,8 +1,8 @@
-/* verify.h -- every element of the target against the original, within what the formats between them allow (bound.h).
+/* verify.h -- every element of the target against the original, within what the formats between them allow
+** (bound.h).
 **
 ** Independent of how the target was made: of the project it uses the layout algebra and the files, not the plan's
-*pieces
-** nor the conversions. Streams: memory is a few slabs of columns, whatever the model's size. */
+** pieces nor the conversions. Streams: memory is a few slabs of columns, whatever the model's size. */
 #ifndef MXG_VERIFY_H
 #define MXG_VERIFY_H
 

@@ -1,14 +1,13 @@
 /* verify_slab.c -- compares one slab: all rows of a few columns of one expert of one tensor, in FP32.
 **
 ** The original's values are decoded into the tensor's own order of rows. For each plane of the source format the
-*blocks'
-** largest magnitudes give the bounds of the first stage; for a scaled target the blocks of each target array give those
-** of the second. Slabs begin at multiples of 128 columns, so no block is cut. */
+** blocks' largest magnitudes give the bounds of the first stage; for a scaled target the blocks of each target array
+** give those of the second. Slabs begin at multiples of 128 columns, so no block is cut. */
 #include "verify_slab.h"
 
-#include "memory.h"
 #include "bound.h"
 #include "decode.h"
+#include "memory.h"
 
 #include <math.h>
 #include <string.h>
@@ -232,8 +231,7 @@ static bool first_make(first_stages *first, const slab *s) {
 }
 
 /* How far the source side may be from magnitude x at (row, col of the slab); infinite where it is not bounded, NaN
- *where
- ** it must be NaN (of two planes only one may be read, so that then there is no bound). */
+** where it must be NaN (of two planes only one may be read, so that then there is no bound). */
 static double first_error(const first_stages *first, uint64_t row, uint64_t col, double x) {
   double worst = 0;
   for (uint32_t p = 0; p < first->count; p++) {
@@ -289,9 +287,8 @@ static void judge(comparison *c, uint64_t stored_row, uint64_t col, double want,
   chain->bound = bound;
 }
 
-/* True when no element of the row is further off than the chain's worst so far, so that counting them is all there is
- *to
- ** do: most rows, at a fraction of the cost. Only for one plane and a target that adds no rounding of its own. */
+/* True when no element of the row is further off than the chain's worst so far, so that counting them is all there
+** is to do: most rows, at a fraction of the cost. Only for one plane and a target that adds no rounding of its own. */
 static bool row_is_quiet(const comparison *c, const float *values, uint64_t row, uint64_t shift) {
   const stage *st = &c->first->planes[0];
   const mxg_bound *second = &c->second.bounds[0];

@@ -125,9 +125,9 @@ mxg_status mxg_plan_build(const mxg_plan **out, const mxg_model *model, mxg_aren
   mxg_planner planner = {.model = model, .arena = arena, .err = err ? err : &local};
   planner.plan = mxg_arena_alloc(arena, 1, sizeof *planner.plan);
   mxg_status status = planner.plan ? run_stages(&planner) : mxg_fail_nomem(err);
-  mxg_table *tables[] = {&planner.strings,  &planner.encodings, &planner.arrays, &planner.pieces,  &planner.notes,
-                         &planner.segments, &planner.fills,     &planner.steps,  &planner.kernels, &planner.scratches,
-                         &planner.groups};
+  mxg_table *tables[] = {&planner.strings, &planner.encodings, &planner.arrays, &planner.pieces,
+                         &planner.notes,   &planner.segments,  &planner.fills,  &planner.steps,
+                         &planner.kernels, &planner.scratches, &planner.groups};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) mxg_free(tables[i]->items);
   if (status == MXG_OK) *out = planner.plan;
   return status;

@@ -153,8 +153,9 @@ static void print_kernels(const mxg_plan *plan, mxg_text *text) {
 
 /* One line a layer; groups that are buckets are what the ranks' lines count. */
 static void print_groups(const mxg_plan *plan, mxg_text *text) {
-  mxg_text_format(text, "groups %u\n  #     name                              ranks  launch        received       converted\n",
-                  plan->group_count);
+  mxg_text_format(
+      text, "groups %u\n  #     name                              ranks  launch        received       converted\n",
+      plan->group_count);
   for (uint32_t g = 0; g < plan->group_count; g++) {
     uint32_t ranks = 0, launches = 0;
     uint64_t received = 0, converted = 0;

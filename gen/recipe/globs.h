@@ -1,7 +1,6 @@
 /* globs.h -- the patterns of recipes: `*` inside one dotted segment, `**` across segments, `{a,b}` alternatives
- *(nestable).
- ** Everything else stands for itself. Matching takes time linear in the text for a given pattern, whatever the pattern.
- */
+** (nestable). Everything else stands for itself. Matching takes time linear in the text for a given pattern, whatever
+** the pattern. */
 #ifndef MXG_GLOBS_H
 #define MXG_GLOBS_H
 

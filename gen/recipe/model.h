@@ -1,6 +1,5 @@
 /* model.h -- the model: a recipe with everything resolved. Built by model.c from what recipe.c read; immutable
- *afterwards; no
- ** Lua type survives here. All memory is of one arena. layout.c and plan.c read nothing else. */
+** afterwards; no Lua type survives here. All memory is of one arena. layout.c and plan.c read nothing else. */
 #ifndef MXG_MODEL_H
 #define MXG_MODEL_H
 
@@ -97,9 +96,8 @@ typedef struct mxg_placement {
 /* Appended to the names of a format's second plane, before the scale suffix. */
 #define MXG_SECOND_PLANE_SUFFIX "_columnwise"
 
-/* Names of one tensor's arrays on a side: templates with {e} for the expert index; a template for each part when parts
- *are
- ** apart (then the parts are separate arrays), else one. */
+/* Names of one tensor's arrays on a side: templates with {e} for the expert index; a template for each part when
+** parts are apart (then the parts are separate arrays), else one. */
 typedef struct mxg_naming {
   bool parts_apart, experts_apart;
   const char **templates; /* part_count when parts_apart, else 1 */
@@ -130,8 +128,7 @@ typedef struct mxg_model {
   mxg_origin schedule_origin;
 } mxg_model;
 
-/* ---- a recipe as read: recipe.c ------------------------------------------------------------------------------------
- */
+/* ---- a recipe as read: recipe.c ---------------------------------------------------------------------------------- */
 
 typedef struct mxg_define {
   const char *name, *value; /* --set layers=2: what mx.param("layers", 32) gives */
@@ -149,11 +146,9 @@ typedef struct mxg_files {
   uint32_t count;
 } mxg_files;
 
-/* Runs the recipe at `path` in the sandbox, checks keys and types against the schema, resolves every rule, and checks
- *the
- ** layouts: axes exist, splits divide, no shard cuts a block without a fallback, every pattern matches. The model lives
- *in
- ** `arena`. MXG_ERR_INPUT with file, line and column. */
+/* Runs the recipe at `path` in the sandbox, checks keys and types against the schema, resolves every rule, and
+** checks the layouts: axes exist, splits divide, no shard cuts a block without a fallback, every pattern matches.
+** The model lives in `arena`. MXG_ERR_INPUT with file, line and column. */
 mxg_status mxg_model_build(const mxg_model **out, mxg_files *files, const char *path, const mxg_recipe_options *options,
                            mxg_arena *arena, mxg_error *err);
 

@@ -1,6 +1,5 @@
 /* model_build.h -- between the files that build a model: model.c (sides, meshes, checks), rules.c (patterns to
- *tensors),
- ** format_rule.c (formats and layouts as the plan knows them), naming.c (names of arrays). */
+** tensors), format_rule.c (formats and layouts as the plan knows them), naming.c (names of arrays). */
 #ifndef MXG_MODEL_BUILD_H
 #define MXG_MODEL_BUILD_H
 

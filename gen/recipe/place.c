@@ -1,6 +1,5 @@
-/* place.c -- see place.h. A lexer for Lua's tokens and a few walks over balanced brackets; token 0 is never a result,
- *so
- ** 0 stands for "none" (a placeholder token is put there). */
+/* place.c -- see place.h. A lexer for Lua's tokens and a few walks over balanced brackets; token 0 is never a
+** result, so 0 stands for "none" (a placeholder token is put there). */
 #include "place.h"
 
 #include <string.h>

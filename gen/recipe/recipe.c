@@ -1,6 +1,5 @@
 /* recipe.c -- Lua values to the tree of recipe.h with every place, and the functions behind mx.lua: constructors,
- *mx.param,
- ** checks for helpers written in Lua. What tensors a recipe declares is declare.c. */
+** mx.param, checks for helpers written in Lua. What tensors a recipe declares is declare.c. */
 #include "recipe.h"
 
 #include "recipe_lua.h"

@@ -1,7 +1,6 @@
-/* recipe.h -- a recipe as a tree of plain values, each with the place where it was written. recipe.c reads it from Lua
- *and
- ** owns the functions behind mx.lua; declare.c the tensors that a recipe declares; schema.c says what is allowed where.
- ** model.c resolves the tree; nothing of Lua is in it. All memory is of the sandbox's arena. */
+/* recipe.h -- a recipe as a tree of plain values, each with the place where it was written. recipe.c reads it from
+** Lua and owns the functions behind mx.lua; declare.c the tensors that a recipe declares; schema.c says what is
+** allowed where. model.c resolves the tree; nothing of Lua is in it. All memory is of the sandbox's arena. */
 #ifndef MXG_RECIPE_H
 #define MXG_RECIPE_H
 
@@ -64,8 +63,7 @@ mxg_status mxg_fail_at(mxg_error *err, const mxg_origin *origin, unsigned code, 
     __attribute__((format(printf, 4, 5)));
 
 /* Names of models, tensors, parts and axes: letters, digits, '_' and '-' in dotted segments, so that no name can be
- *taken
- ** for a pattern, a path or code. NULL: fine; else what is wrong. */
+** taken for a pattern, a path or code. NULL: fine; else what is wrong. */
 enum { MXG_NAME_BYTES = 200 };
 const char *mxg_name_fault(const char *name);
 

@@ -57,9 +57,8 @@ typedef struct mxg_sandbox {
   void *user;
 } mxg_sandbox;
 
-/* Runs the recipe at `path`. `open_core` pushes the table that mx.lua gets as its only argument; `take` is called with
- *the
- ** recipe's value on top of the stack. Both run protected. `files` gets what was read, even on failure. */
+/* Runs the recipe at `path`. `open_core` pushes the table that mx.lua gets as its only argument; `take` is called
+** with the recipe's value on top of the stack. Both run protected. `files` gets what was read, even on failure. */
 mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, int (*open_core)(lua_State *L),
                            void (*take)(lua_State *L, void *user), void *user, mxg_files *files, mxg_arena *arena,
                            mxg_error *err);

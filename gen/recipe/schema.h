@@ -1,6 +1,5 @@
 /* schema.h -- the one table of what a recipe may say: entity, key, type, default, range, help. It drives the checks,
- *the
- ** "did you mean", the defaults and the manual. */
+** the "did you mean", the defaults and the manual. */
 #ifndef MXG_SCHEMA_H
 #define MXG_SCHEMA_H
 

@@ -1,5 +1,5 @@
 /* names.h -- a hash index over records that begin with their name: constant-time lookup, duplicates found while
-*building.
+** building.
 **
 ** Owns only the slots; records and names stay the caller's and must outlive the index. Order is never taken from it. */
 #ifndef MXG_NAMES_H

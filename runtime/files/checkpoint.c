@@ -75,8 +75,7 @@ static mxg_status fail_errno(mxg_error *err, unsigned code, const char *what, co
   return status;
 }
 
-/* ---- which files ---------------------------------------------------------------------------------------------------
- */
+/* ---- which files ------------------------------------------------------------------------------------------------- */
 
 static mxg_status add_file(mxg_checkpoint *checkpoint, const char *name, mxg_error *err) {
   member *added =
@@ -126,8 +125,7 @@ static mxg_status choose_files(mxg_checkpoint *checkpoint, bool *index, mxg_erro
   return status;
 }
 
-/* ---- the index -----------------------------------------------------------------------------------------------------
- */
+/* ---- the index --------------------------------------------------------------------------------------------------- */
 
 static mxg_status at_index(mxg_checkpoint *checkpoint, const char *at, mxg_status status, mxg_error *err) {
   char path[sizeof err->file];
@@ -308,8 +306,7 @@ static mxg_status resolve_index(mxg_checkpoint *checkpoint, mxg_error *err) {
   return MXG_OK;
 }
 
-/* ---- open ----------------------------------------------------------------------------------------------------------
- */
+/* ---- open -------------------------------------------------------------------------------------------------------- */
 
 static int by_rank_then_name(const void *a, const void *b) {
   const member *x = a, *y = b;
@@ -398,8 +395,7 @@ void mxg_checkpoint_close(mxg_checkpoint *checkpoint) {
   mxg_free(checkpoint);
 }
 
-/* ---- look up -------------------------------------------------------------------------------------------------------
- */
+/* ---- look up ----------------------------------------------------------------------------------------------------- */
 
 const char *mxg_checkpoint_path(const mxg_checkpoint *checkpoint) { return checkpoint->path; }
 uint32_t mxg_checkpoint_files(const mxg_checkpoint *checkpoint) { return (uint32_t)checkpoint->file_count; }
@@ -461,8 +457,7 @@ bool mxg_checkpoint_find(const mxg_checkpoint *checkpoint, uint32_t rank, const 
   return found->tensor != NULL;
 }
 
-/* ---- write ---------------------------------------------------------------------------------------------------------
- */
+/* ---- write ------------------------------------------------------------------------------------------------------- */
 
 static int by_tensor(const void *a, const void *b) {
   const mxg_index_entry *x = a, *y = b;

@@ -1,9 +1,8 @@
 /* checkpoint.h -- a folder of safetensors files as one thing: rank files, one model file, or shards with an index.
 **
-** Owns which file holds what. What a file holds is safetensors.h's, what it should hold gen/audit.h's.
-** A folder may hold rank files (rank-00000.safetensors, ...), or model.safetensors, or model.safetensors.index.json
-*with
-** its shards (which may be the rank files themselves). model.safetensors is taken before an index, as readers of such
+** Owns which file holds what. What a file holds is safetensors.h's, what it should hold gen/audit.h's. A folder may
+** hold rank files (rank-00000.safetensors, ...), or model.safetensors, or model.safetensors.index.json with its
+** shards (which may be the rank files themselves). model.safetensors is taken before an index, as readers of such
 ** folders do; beside rank files it is refused. Threads: immutable after open, but for mxg_st_map of its files. */
 #ifndef MXG_CHECKPOINT_H
 #define MXG_CHECKPOINT_H
@@ -44,8 +43,7 @@ uint64_t mxg_checkpoint_slot(const mxg_checkpoint *checkpoint, const mxg_found *
 bool mxg_checkpoint_listed(const mxg_checkpoint *checkpoint, const mxg_found *found);
 uint64_t mxg_checkpoint_unlisted(const mxg_checkpoint *checkpoint); /* how many */
 
-/* ---- names and index of what we write ------------------------------------------------------------------------------
- */
+/* ---- names and index of what we write ---------------------------------------------------------------------------- */
 
 enum { MXG_RANK_NAME = 32 };
 void mxg_checkpoint_rank_name(char to[MXG_RANK_NAME], uint32_t rank); /* "rank-00000.safetensors" */

@@ -1,10 +1,10 @@
 /* checksum.c -- see checksum.h. */
 #include "checksum.h"
 
-#include "mx_convert.h"
-#include "mx_scale.h"
 #include "error.h"
 #include "memory.h"
+#include "mx_convert.h"
+#include "mx_scale.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -120,8 +120,7 @@ uint64_t mxg_checksum_combine(const mxg_stored *stored, const uint64_t *chunks) 
   return XXH3_64bits_digest(&state);
 }
 
-/* ---- threads -------------------------------------------------------------------------------------------------------
- */
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 typedef struct job {
   const mxg_stored *stored;

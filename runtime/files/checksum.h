@@ -1,10 +1,9 @@
 /* checksum.h -- two checksums of a stored array: of its bytes, and of its values.
 **
 ** Bytes: XXH3-64 of the data and of the scales, as xxhsum prints it. Values: of the FP32 bits of the dequantised
-** elements in row-major order of the stack, NaN as one class, so that the same values give the same checksum in every
-** format, block and scale layout: MXFP8 -> BF16 -> MXFP8 changes scale bytes but not this.
-** Value checksum = XXH3-64 over { element count, XXH3-64 of each chunk of 2^20 elements } as little-endian 64-bit
-*words. */
+** elements in row-major order of the stack, NaN as one class, so that the same values give the same checksum in
+** every format, block and scale layout: MXFP8 -> BF16 -> MXFP8 changes scale bytes but not this. Value checksum =
+** XXH3-64 over { element count, XXH3-64 of each chunk of 2^20 elements } as little-endian 64-bit words. */
 #ifndef MXG_CHECKSUM_H
 #define MXG_CHECKSUM_H
 

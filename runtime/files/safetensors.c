@@ -1,7 +1,7 @@
 /* safetensors.c -- reads safetensors: the header's table, all or nothing, then ranges of the data.
 **
 ** Owns the rules of the format on the reading side. Grammar is json.c's, lookup names.c's, writing
-*safetensors_write.c's. */
+** safetensors_write.c's. */
 #include "safetensors.h"
 
 #include "error.h"
@@ -87,8 +87,7 @@ mxg_st_shown mxg_st_show(const char *name) {
   return shown;
 }
 
-/* ---- the header ----------------------------------------------------------------------------------------------------
- */
+/* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static mxg_status bad_json(const mxg_st_file *file, const mxg_json *json, mxg_error *err) {
   return mxg_fail(err, MXG_ERR_INPUT, 305, "%s, at byte %llu of the file",
@@ -302,8 +301,7 @@ static mxg_status too_small(const mxg_st_file *file, mxg_error *err) {
                   (unsigned long long)file->file_bytes);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------
- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static mxg_st_file *file_create(const char *path) {
   mxg_st_file *file = mxg_alloc(sizeof *file);

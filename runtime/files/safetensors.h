@@ -45,8 +45,7 @@ typedef struct mxg_st_shown {
 } mxg_st_shown;
 mxg_st_shown mxg_st_show(const char *name);
 
-/* ---- read ----------------------------------------------------------------------------------------------------------
- */
+/* ---- read -------------------------------------------------------------------------------------------------------- */
 
 typedef struct mxg_st_tensor {
   const char *name; /* first: names.h indexes these records */

@@ -113,8 +113,7 @@ mxg_status mxg_st_writer_metadata(mxg_st_writer *writer, const char *key, const 
   return MXG_OK;
 }
 
-/* ---- layout --------------------------------------------------------------------------------------------------------
- */
+/* ---- layout ------------------------------------------------------------------------------------------------------ */
 
 static int by_dtype_and_name(const void *a, const void *b) {
   const declared *const *x = a, *const *y = b;

@@ -1,6 +1,5 @@
-/* copy_plan.c -- see copy_plan.h. Rows that follow each other are joined as they are added: a whole shard is one copy,
- *a
- ** part that is cut by columns one with a pitch, and equal segments at equal distances one too. */
+/* copy_plan.c -- see copy_plan.h. Rows that follow each other are joined as they are added: a whole shard is one
+** copy, a part that is cut by columns one with a pitch, and equal segments at equal distances one too. */
 #include "copy_plan.h"
 
 #include "memory.h"

@@ -24,13 +24,11 @@ void mxg_copies_add(mxg_copies *copies, mxg_copy copy);
 void mxg_copies_free(mxg_copies *copies);
 
 /* What comes is other memory than what came, or nothing comes: neighbours by address may be two allocations. Rows at
- *equal
- ** distances become one copy here, so call it last too. */
+** equal distances become one copy here, so call it last too. */
 void mxg_copies_apart(mxg_copies *copies);
 
-/* The rows of one segment of a piece, without gaps, to `to`; and the scales over them, compact. No scales where they do
- *not
- ** lie in rows (swizzled): kernels have to read those where they are. */
+/* The rows of one segment of a piece, without gaps, to `to`; and the scales over them, compact. No scales where they
+** do not lie in rows (swizzled): kernels have to read those where they are. */
 void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
                      mxg_place from, uint64_t to);
 void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,

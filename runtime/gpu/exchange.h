@@ -1,13 +1,10 @@
 /* exchange.h -- what ranks send each other, worked out from the plan alone, so that sender and receiver come to the
- *same:
- ** the rounds of a run, and of each round and pair of ranks a *region*: the bytes of one rank that another wants, as
- *they
- ** lie in its memory. Pure arithmetic; what makes a program of it is transport_nccl.c.
- **
- ** Round by round every rank sends and receives at once, all ranks in one order. A bucket of the plan is one round or
- ** several: the fewer, the better for the link, but what comes last is converted with nothing to hide behind, so the
- *last
- ** bytes of a run come in smaller rounds. */
+** same: the rounds of a run, and of each round and pair of ranks a *region*: the bytes of one rank that another
+** wants, as they lie in its memory. Pure arithmetic; what makes a program of it is transport_nccl.c.
+**
+** Round by round every rank sends and receives at once, all ranks in one order. A bucket of the plan is one round or
+** several: the fewer, the better for the link, but what comes last is converted with nothing to hide behind, so the
+** last bytes of a run come in smaller rounds. */
 #ifndef MXG_EXCHANGE_H
 #define MXG_EXCHANGE_H
 
@@ -40,9 +37,8 @@ typedef struct mxg_run {
   uint64_t to; /* bytes from the region's begin; there rows are side by side */
 } mxg_run;
 
-/* Where a segment of a part lies in a region: bytes from its begin. Of swizzled scales there are whole tiles: scale (0,
- *0)
- ** of what there is stands for block (first_row, first_col), and `ld` is mx_entry's. */
+/* Where a segment of a part lies in a region: bytes from its begin. Of swizzled scales there are whole tiles: scale
+** (0, 0) of what there is stands for block (first_row, first_col), and `ld` is mx_entry's. */
 typedef struct mxg_spot {
   uint64_t data, scale;
   uint32_t first_row, first_col, ld; /* elements; 0 where scales are not swizzled */
@@ -62,8 +58,7 @@ typedef struct mxg_region {
 enum { MXG_REGION_ALIGN = 128 };
 
 /* `steps`: the gathers of the round's bucket that rank `to` makes of rank `from`, by index. Runs of at least
- *`least_whole`
- ** bytes are not packed. */
+** `least_whole` bytes are not packed. */
 void mxg_region_make(mxg_region *region, const mxg_plan *plan, uint32_t from, uint32_t to, const mxg_round *round,
                      const uint32_t *steps, size_t step_count, uint64_t least_whole);
 void mxg_region_free(mxg_region *region);

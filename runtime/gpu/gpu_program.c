@@ -256,9 +256,8 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams,
   }
   if (graph && program->count) return make_graph(program, plan, functions, err);
   if (program->transfer_count == 0) return MXG_OK;
-  /* Ranks connect when an exchange is given for the first time, and all must be at it: here, where they are, and not at
-   *a
-   ** start, which one thread may make for all of them. */
+  /* Ranks connect when an exchange is given for the first time, and all must be at it: here, where they are, and not
+  ** at a start, which one thread may make for all of them. */
   MXG_TRY(make_graph(program, plan, functions, err));
   mxg_graph_free(program->graph);
   program->graph = NULL;

@@ -1,7 +1,6 @@
 /* gpu_program.h -- what one rank gives its GPU, worked out once: copies, fills and launches on a few streams, in an
- *order
- ** that events hold. Starting it is only handing it over, op by op or as one graph. Who decides what is in it:
- ** transport_copy.c and transport_direct.c. */
+** order that events hold. Starting it is only handing it over, op by op or as one graph. Who decides what is in it:
+** transport_copy.c and transport_direct.c. */
 #ifndef MXG_GPU_PROGRAM_H
 #define MXG_GPU_PROGRAM_H
 

@@ -1,6 +1,5 @@
-/* nccl_team.c -- the communicators of a team whose ranks exchange: opened together, renewed after they were given up,
- *and
- ** given up together; and the staging that they receive into. What is exchanged is transport_nccl.c's. */
+/* nccl_team.c -- the communicators of a team whose ranks exchange: opened together, renewed after they were given
+** up, and given up together; and the staging that they receive into. What is exchanged is transport_nccl.c's. */
 #include "team_run.h"
 
 #include "clock.h"

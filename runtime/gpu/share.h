@@ -21,8 +21,7 @@ void mxg_share_free(mxg_share *share, bool lost);
 /* ---- streams that wait for ranks of other processes; nothing happens with share NULL ----
 **
 ** Each pair of ranks has flags of its own on each lane. Begin and end come in turn on a lane, and lanes do not know
-*each
-** other: schedules that are under way at one time need one each. All of it can be captured into a graph. */
+** each other: schedules that are under way at one time need one each. All of it can be captured into a graph. */
 
 enum { MXG_MEET_LANES = 64 };
 

@@ -1,16 +1,11 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Five things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
-*on
-** H100s), and are few: what lies together at its source is brought together and by one copy, many experts of a stack
-*say,
-** whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is
-*left
-** to hide a conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread).
-*And
-** nothing is staged without need: elements that stay as they are go straight to where they belong, and what is too
-*small
-** to be worth a copy is read by its kernel where it lies. */
+** Five things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as
+** measured on H100s), and are few: what lies together at its source is brought together and by one copy, many
+** experts of a stack say, whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards
+** the end, where nothing is left to hide a conversion behind. Kernels beside copies take a part of the memory's
+** bandwidth only (mxg_program_spread). And nothing is staged without need: elements that stay as they are go
+** straight to where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "transport_gpu.h"
 
@@ -262,8 +257,7 @@ static void gather(maker *m, const mxg_step *step) {
 /* ---- converts ---- */
 
 /* Parts of one kernel that are staged: entries as if each lay in its wire form, or for scales from the peer in its
- *source,
- ** and then with the addresses that they really have. */
+** source, and then with the addresses that they really have. */
 static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint32_t count, uint64_t slot, bool far) {
   size_t segments = 0;
   for (uint32_t i = first; i < first + count; i++) segments += lent->pieces[i].segments;

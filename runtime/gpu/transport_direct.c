@@ -74,8 +74,7 @@ static void convert_kernel(batch *b, uint32_t kernel, unsigned stream) {
 }
 
 /* Kernels of one phase do not depend on each other: they go to streams in turn, so that the end of one and the
- *beginning
- ** of the next overlap. */
+** beginning of the next overlap. */
 static void convert_batch(batch *b) {
   mxg_gpu_program *program = &b->rank->program;
   unsigned followed = 0; /* side streams that wait for what was before this batch */

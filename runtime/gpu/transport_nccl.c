@@ -354,8 +354,7 @@ static void convert_round(maker *m, intake *in) {
 }
 
 /* Pieces of the step that are at home or scratch, one launch for those side by side; for the first that is not, all
- *that
- ** its bucket brings. */
+** that its bucket brings. */
 static void convert(maker *m, const mxg_step *step) {
   const mxg_piece *pieces = m->plan->pieces;
   const bool *kept = m->rank->team->kept;

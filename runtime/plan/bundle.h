@@ -30,8 +30,7 @@ typedef struct mxg_hints {
   }
 
 /* What a bundle is made of; everything is copied. `sources_digest`: 32 bytes, SHA-256 over the generated sources and
- *templates;
- ** `maker`: versions, "mxgen 0.1.0 nvrtc 13.0". */
+** templates; `maker`: versions, "mxgen 0.1.0 nvrtc 13.0". */
 typedef struct mxg_bundle_parts {
   const mxg_plan *plan;
   const mxg_bundle_cubin *cubins;

@@ -1,7 +1,6 @@
-/* cost.c -- see cost.h. Conversions run behind what is received, so that the slower of the two decides, or both where
-** copy engines and kernels share a memory that is short; what a run costs besides is starting, and with copies the
-*first
-** chunk's way and the last one's conversion. */
+/* cost.c -- see cost.h. Conversions run behind what is received, so that the slower of the two decides, or both
+** where copy engines and kernels share a memory that is short; what a run costs besides is starting, and with copies
+** the first chunk's way and the last one's conversion. */
 #include "cost.h"
 
 #include <assert.h>

@@ -1,12 +1,11 @@
-/* plan.h -- the plan: the whole schedule, for every rank, as plain tables. Made by gen/plan.c, kept in a bundle, walked
- *by
- ** exec.c. Only indices and byte counts, no pointers into anything but the tables themselves; deterministic.
- **
- ** One plan joins two sides. A stored tensor of one rank is an *array*: a stack of row-major matrices with their
- *scales.
- ** A *piece* is a rectangle that one source array holds and one target array wants; its *segments* are runs of rows
- *that are
- ** contiguous on both sides. Pieces are grouped in *buckets*; *steps* say what a rank does, in order. */
+/* plan.h -- the plan: the whole schedule, for every rank, as plain tables. Made by gen/plan.c, kept in a bundle,
+** walked by exec.c. Only indices and byte counts, no pointers into anything but the tables themselves;
+** deterministic.
+**
+** One plan joins two sides. A stored tensor of one rank is an *array*: a stack of row-major matrices with their
+** scales. A *piece* is a rectangle that one source array holds and one target array wants; its *segments* are runs
+** of rows that are contiguous on both sides. Pieces are grouped in *buckets*; *steps* say what a rank does, in
+** order. */
 #ifndef MXG_PLAN_H
 #define MXG_PLAN_H
 
@@ -166,8 +165,7 @@ typedef struct mxg_plan {
   uint32_t group_count;
 } mxg_plan;
 
-/* ---- geometry: format.c
- * ---------------------------------------------------------------------------------------------- */
+/* ---- geometry: format.c ------------------------------------------------------------------------------------------ */
 
 unsigned mxg_elem_bytes(unsigned elem);
 const char *mxg_elem_name(unsigned elem);     /* "e4m3" */
@@ -185,8 +183,7 @@ mxg_scale_shape mxg_scale_shape_of(const mxg_encoding *encoding, uint64_t rows, 
 uint64_t mxg_array_data_bytes(const mxg_plan *plan, const mxg_array *array);
 uint64_t mxg_array_scale_bytes(const mxg_plan *plan, const mxg_array *array); /* all matrices, with padding; 0: none */
 /* The file shape of the data and of the scales. `dims` has room for 3; returns the count. Scales of a stack have the
- *stack
- ** outermost; swizzled and padded ones have their stored shape; one scale a matrix is [] or [matrices]. */
+** stack outermost; swizzled and padded ones have their stored shape; one scale a matrix is [] or [matrices]. */
 unsigned mxg_array_shape(const mxg_array *array, uint64_t dims[3]);
 unsigned mxg_array_scale_dims(const mxg_plan *plan, const mxg_array *array, uint64_t dims[3]);
 
@@ -197,8 +194,7 @@ const char *mxg_array_scale_dtype(const mxg_plan *plan, const mxg_array *array);
 /* The form in which a piece travels: elements as they are, scales compact. */
 mxg_encoding mxg_wire_encoding(const mxg_encoding *encoding);
 /* Where a segment's elements and scales lie in a piece's wire form, from wire_offset: data of all segments in order,
- *then,
- ** 16-byte aligned, their scales. A row block that a segment enters in the middle travels whole. */
+** then, 16-byte aligned, their scales. A row block that a segment enters in the middle travels whole. */
 typedef struct mxg_wire {
   uint64_t data_bytes, scale_offset, bytes;
 } mxg_wire;
@@ -210,14 +206,11 @@ bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece);
 uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols);
 uint64_t mxg_kernel_tiles(const mxg_kernel *kernel, uint64_t rows, uint64_t cols);
 
-/* ---- check: plan_check.c -------------------------------------------------------------------------------------------
- */
+/* ---- check: plan_check.c ----------------------------------------------------------------------------------------- */
 
-/* Every index and range in bounds, every step's pieces of its rank, slots inside staging, and every element and scale
- *of
- ** every target array written exactly once (rectangles and fills, no overlap, nothing missing). Depends on nothing that
- *made
- ** the plan. MXG_ERR_BUNDLE with code 7xx. */
+/* Every index and range in bounds, every step's pieces of its rank, slots inside staging, and every element and
+** scale of every target array written exactly once (rectangles and fills, no overlap, nothing missing). Depends on
+** nothing that made the plan. MXG_ERR_BUNDLE with code 7xx. */
 mxg_status mxg_plan_check(const mxg_plan *plan, mxg_error *err);
 
 #endif

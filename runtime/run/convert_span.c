@@ -1,7 +1,6 @@
-/* convert_span.c -- contiguous runs of elements, written so that compilers vectorise them: one element type a loop, no
-** branch inside. Owns the choice of instruction set; the numbers are mx_convert.h's, and the only arithmetic of its
-*own,
-** 16-bit MXFP8 to BF16, must equal them bit for bit. */
+/* convert_span.c -- contiguous runs of elements, written so that compilers vectorise them: one element type a loop,
+** no branch inside. Owns the choice of instruction set; the numbers are mx_convert.h's, and the only arithmetic of
+** its own, 16-bit MXFP8 to BF16, must equal them bit for bit. */
 #include "convert_span.h"
 
 #include "mx_convert.h"
@@ -174,11 +173,10 @@ void mxg_span_stream_fence(void) {}
 
 /* ---- MXFP8 to BF16 in 16-bit integers ----------------------------------------------------------------------------
 **
-** With m the magnitude shifted so that its mantissa is BF16's, a normal element is m + base, base the exponent that the
-** scale adds. A subnormal n is n * 2^-k with its leading one moved up: t(m) = 2m - 128 for the upper octave of them,
-** 4m - 256 below, 8m - 384 below that. Each is the least of all where it holds, so t is their minimum with m. Good
-*while
-** every result is a normal BF16: scale bytes 10 to 246 for E4M3, 17 to 239 for E5M2. */
+** With m the magnitude shifted so that its mantissa is BF16's, a normal element is m + base, base the exponent that
+** the scale adds. A subnormal n is n * 2^-k with its leading one moved up: t(m) = 2m - 128 for the upper octave of
+** them, 4m - 256 below, 8m - 384 below that. Each is the least of all where it holds, so t is their minimum with m.
+** Good while every result is a normal BF16: scale bytes 10 to 246 for E4M3, 17 to 239 for E5M2. */
 
 MX_FN int16_t least(int16_t a, int16_t b) { return a < b ? a : b; }
 

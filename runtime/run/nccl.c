@@ -325,8 +325,7 @@ mxg_status mxg_nccl_look(const mxg_nccl *n, mxg_error *err) {
   return check(n, result, "an exchange", err);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 mxg_status mxg_nccl_take(mxg_nccl_memory *memory, mxg_nccl *n, uint64_t bytes, mxg_error *err) {
   void *address = NULL;

@@ -1,8 +1,8 @@
-/* bench_host_convert.c -- the host's conversions beside memcpy, both on all cores, in bytes read and written a second.
+/* bench_host_convert.c -- the host's conversions beside memcpy, both on all cores, in bytes read and written a
+** second.
 **
-** usage: bench_host_convert [MIB [THREADS]]   (MiB of MXFP8 elements, default 512; threads, default one a core)
-** Each line is the median of several runs; memcpy moves as many bytes (read + written) as the conversion, right after
-*it. */
+** usage: bench_host_convert [MIB [THREADS]]   (MiB of MXFP8 elements, default 512; threads, default one a core) Each
+** line is the median of several runs; memcpy moves as many bytes (read + written) as the conversion, right after it. */
 #include "launch.h"
 #include "mx_convert.h"
 

@@ -1,10 +1,7 @@
-/* fake_nccl.c -- a libnccl without GPUs, for MXGEN_NCCL beside fake_cuda.c: ranks are threads of one process. What one
- *sends
- ** another lies in a mailbox in between, one for every message of a pair in their order; a flag says whether it is
- *full, so
- ** that streams and graphs wait for each other as NCCL's kernels do. Messages of unequal length are an error, and so
- *are
- ** calls out of turn. */
+/* fake_nccl.c -- a libnccl without GPUs, for MXGEN_NCCL beside fake_cuda.c: ranks are threads of one process. What
+** one sends another lies in a mailbox in between, one for every message of a pair in their order; a flag says
+** whether it is full, so that streams and graphs wait for each other as NCCL's kernels do. Messages of unequal
+** length are an error, and so are calls out of turn. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,7 +1,6 @@
-/* compare.h -- one generated kernel, on the CPU or on a GPU, against the host's conversion, bit for bit: random sources
- *(NaN, Inf, subnormals,
- ** zeros, distinct scales), poisoned targets with guards, work tables with segments in reverse order and columns from
- ** two sources. */
+/* compare.h -- one generated kernel, on the CPU or on a GPU, against the host's conversion, bit for bit: random
+** sources (NaN, Inf, subnormals, zeros, distinct scales), poisoned targets with guards, work tables with segments in
+** reverse order and columns from two sources. */
 #ifndef COMPARE_H
 #define COMPARE_H
 

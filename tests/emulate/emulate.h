@@ -16,9 +16,8 @@ const char *emulate_missing(void);
 ** compiler's words on stderr. */
 int emulate_prepare(const mxg_kernel *kernels, uint32_t count);
 
-/* Runs `tiles` thread blocks of a kernel over its work table, as a launch on a GPU does; compiles on first use. 0, or
- *-1
- ** with the reason on stderr. The table and all it points to are of emulate_alloc. */
+/* Runs `tiles` thread blocks of a kernel over its work table, as a launch on a GPU does; compiles on first use. 0,
+** or -1 with the reason on stderr. The table and all it points to are of emulate_alloc. */
 int emulate_kernel(const mxg_kernel *kernel, const mx_entry *entries, uint32_t count, uint64_t tiles);
 
 /* Memory that kernels reach and the host too; NULL when there is none left. */

@@ -12,8 +12,7 @@
 #include "memory.h"
 #include "text.h"
 
-/* ---- a recipe of five tensors on two ranks, by hand
- * ------------------------------------------------------------------ */
+/* ---- a recipe of five tensors on two ranks, by hand -------------------------------------------------------------- */
 
 static const char strings[] = "\0"
                               "norm\0"
@@ -92,8 +91,7 @@ static void make_plan(void) {
   model.side[MXG_SOURCE].placements = placements;
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 typedef struct item {
   const char *name;

@@ -1,6 +1,5 @@
 /* mx_convert.h against references written here from the formats' definitions, in double arithmetic: exhaustive where
- *the
- ** domain is small, dense where it is not. Nothing of mx_convert.h is used on the expected side. */
+** the domain is small, dense where it is not. Nothing of mx_convert.h is used on the expected side. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,8 +86,7 @@ static void saturation_zero_and_nan(void **state) {
   }
 }
 
-/* ---- all pairs of element and scale -------------------------------------------------------------------------------
- */
+/* ---- all pairs of element and scale ------------------------------------------------------------------------------ */
 
 static void all_pairs_dequantise(void **state) {
   (void)state;
@@ -119,8 +117,7 @@ static void reciprocals_and_scales(void **state) {
   assert_int_equal(mx_scale_decode(MX_SCALE_E8M0, 128), 0x40000000);
 }
 
-/* ---- scale choice -------------------------------------------------------------------------------------------------
- */
+/* ---- scale choice ------------------------------------------------------------------------------------------------ */
 
 static const int rules[] = {MX_FLOOR, MX_RCEIL, MX_CEIL, MX_EVEN};
 
@@ -196,8 +193,7 @@ static void every_bf16_element_at_every_scale(void **state) {
   }
 }
 
-/* ---- blocks that other libraries were run on ----------------------------------------------------------------------
- */
+/* ---- blocks that other libraries were run on --------------------------------------------------------------------- */
 
 typedef struct block_case {
   uint32_t first[3], rest; /* FP32 bits of elements 0, 1, 2 and of all others */

@@ -1,6 +1,5 @@
 /* convert_host.c: every family against a naive reference that decodes to double, chooses scales by definition and
- *writes
- ** one element at a time. Whole buffers are compared, so that a byte outside the rectangle counts too. */
+** writes one element at a time. Whole buffers are compared, so that a byte outside the rectangle counts too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +18,7 @@
 
 enum { margin = 64, poison = 0xa5 };
 
-/* ---- a stored matrix, with margins around both of its planes ------------------------------------------------------
- */
+/* ---- a stored matrix, with margins around both of its planes ----------------------------------------------------- */
 
 typedef struct stored {
   mxg_encoding encoding;
@@ -164,8 +162,7 @@ static double get_fp32(const stored *m, uint32_t row, uint32_t col) {
   return value_of(bits_of(get_value(m, row, col)));
 }
 
-/* ---- the naive reference ------------------------------------------------------------------------------------------
- */
+/* ---- the naive reference ----------------------------------------------------------------------------------------- */
 
 typedef struct rectangle {
   uint32_t src_row, src_col, dst_row, dst_col, rows, cols;
@@ -249,8 +246,7 @@ static void reference_quantize(const stored *src, stored *dst, rectangle at) {
   }
 }
 
-/* ---- running the real thing ---------------------------------------------------------------------------------------
- */
+/* ---- running the real thing -------------------------------------------------------------------------------------- */
 
 static mx_entry entry_of(const stored *src, const stored *dst, rectangle at) {
   mx_entry entry = {.src = (uintptr_t)src->data, .dst = (uintptr_t)dst->data};
@@ -294,8 +290,7 @@ static void run_both_ways(mxg_family family, const stored *src, const stored *ds
   drop(&got);
 }
 
-/* ---- formats and shapes --------------------------------------------------------------------------------------------
- */
+/* ---- formats and shapes ------------------------------------------------------------------------------------------ */
 
 #define BLOCKS(elem_, scale_, layout_, rule_, nan_, block_rows_, block_cols_)                                 \
   {                                                                                                           \
@@ -525,8 +520,7 @@ static void amax_then_whole(void **state) {
   }
 }
 
-/* ---- the direct way from MXFP8 to BF16 -----------------------------------------------------------------------------
- */
+/* ---- the direct way from MXFP8 to BF16 --------------------------------------------------------------------------- */
 
 static void every_pair_of_element_and_scale(void **state) {
   (void)state;
@@ -584,8 +578,7 @@ static void results_larger_than_caches(void **state) {
   }
 }
 
-/* ---- surroundings --------------------------------------------------------------------------------------------------
- */
+/* ---- surroundings ------------------------------------------------------------------------------------------------ */
 
 static void elements_at_odd_addresses(void **state) {
   (void)state;

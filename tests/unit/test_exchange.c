@@ -1,10 +1,7 @@
-/* The programs of transport nccl of all ranks, carried out here together: an exchange posts what it sends and receives,
- *what
- ** is posted by both sides of a pair is moved in the order of the posts, and an exchange ends when all of it was moved.
- *Streams
- ** and ranks run in random turns. Whatever the turns, targets are the host transport's, bit for bit, and staging keeps
- *to
- ** what was measured for it. Ranks that do not agree on the order fail. */
+/* The programs of transport nccl of all ranks, carried out here together: an exchange posts what it sends and
+** receives, what is posted by both sides of a pair is moved in the order of the posts, and an exchange ends when all
+** of it was moved. Streams and ranks run in random turns. Whatever the turns, targets are the host transport's, bit
+** for bit, and staging keeps to what was measured for it. Ranks that do not agree on the order fail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,8 +1,6 @@
-/* The programs of transports copy and direct, carried out here instead of on GPUs: copies are memory copies, launches
- *the
- ** host's conversion, and streams run in turns that events alone limit, from "copies as early as they may" to "as late
- *as
- ** they may". Whatever the turns, targets are the host transport's, bit for bit. */
+/* The programs of transports copy and direct, carried out here instead of on GPUs: copies are memory copies,
+** launches the host's conversion, and streams run in turns that events alone limit, from "copies as early as they
+** may" to "as late as they may". Whatever the turns, targets are the host transport's, bit for bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

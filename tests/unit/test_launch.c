@@ -1,6 +1,6 @@
-/* launch.c: the same piece read from a wire form packed here by hand, from a peer's array directly, and locally gives
-*the
-** same target, for sources whose blocks the piece cuts on every side; and tiles are counted as the plan says. */
+/* launch.c: the same piece read from a wire form packed here by hand, from a peer's array directly, and locally
+** gives the same target, for sources whose blocks the piece cuts on every side; and tiles are counted as the plan
+** says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

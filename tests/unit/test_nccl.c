@@ -36,9 +36,8 @@ static void a_library_works_or_says_why_not(void **state) {
   assert_non_null(mxg_error_explain(err.code, &(const char *){NULL}));
 }
 
-/* Where ranks cannot come together: an error before the deadline or soon after, and nothing that hangs. Without a GPU
- *NCCL
- ** refuses at once; with one it waits for the rank that does not come. */
+/* Where ranks cannot come together: an error before the deadline or soon after, and nothing that hangs. Without a
+** GPU NCCL refuses at once; with one it waits for the rank that does not come. */
 static void an_open_is_bounded(void **state) {
   (void)state;
   mxg_nccl_state found;
@@ -62,9 +61,8 @@ static void an_open_is_bounded(void **state) {
   mxg_gpu_close(gpu);
 }
 
-/* Where there is a GPU: a rank that is alone sends to itself, given to a stream and captured, and the communicator goes
- *after its
- ** graph; a second one is aborted. */
+/* Where there is a GPU: a rank that is alone sends to itself, given to a stream and captured, and the communicator
+** goes after its graph; a second one is aborted. */
 static void one_rank_sends_to_itself(void **state) {
   (void)state;
   enum { bytes = 1 << 20 };

@@ -1,6 +1,5 @@
-/* plan_build.h: random layouts on both sides, the plan walked piece by piece over tagged elements: every element must
- *arrive where
- ** the layout says, once. Also buckets, slots, scratch, holders and the cap. */
+/* plan_build.h: random layouts on both sides, the plan walked piece by piece over tagged elements: every element
+** must arrive where the layout says, once. Also buckets, slots, scratch, holders and the cap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -279,8 +279,7 @@ static void a_file_that_shrinks_is_an_error(void **state) {
   mxg_st_close(file);
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static mxg_st_writer *filled(const char *path, uint32_t index[4]) {
   mxg_st_writer *writer;
@@ -454,8 +453,7 @@ static void live_files_are_bounded(void **state) {
   assert_int_equal(folder_entries(), before);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static int left_to_fail;
 
