@@ -27,6 +27,7 @@ typedef struct world {
   char id[128];
   int ranks, arrived, left;
   mailbox *boxes[most_ranks][most_ranks];
+  struct comm *aborted; /* to the end: others may still ask for their errors */
   struct world *next;
 } world;
 
@@ -34,6 +35,7 @@ typedef struct comm {
   world *of;
   int rank, result;
   size_t sent[most_ranks], received[most_ranks];
+  struct comm *next;
 } comm;
 
 typedef struct call {
@@ -143,6 +145,8 @@ API int ncclCommAbort(comm *c) {
     for (size_t i = 0; in && i < c->received[peer]; i++) __atomic_store_n(&in[i].full, 1, __ATOMIC_SEQ_CST);
     for (size_t i = 0; out && i < c->sent[peer]; i++) __atomic_store_n(&out[i].full, 0, __ATOMIC_SEQ_CST);
   }
+  c->next = c->of->aborted;
+  c->of->aborted = c;
   pthread_mutex_unlock(&lock);
   return success; /* graphs still use the mailboxes */
 }
