@@ -228,9 +228,11 @@ mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, 
 mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.
-** seconds[i]: of run i, of the rank that took longest, by the GPUs' clocks. *start_seconds: what the host needed to
-** start one, the median; may be NULL. MXG_ERR_UNSUPPORTED on a transport without a device. */
-mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+** seconds[i]: of run i, of the rank that took longest, by the GPUs' clocks; fastest[i]: of the one that took least; may
+** be NULL. *start_seconds: what the host needed to start one, the median; may be NULL. MXG_ERR_UNSUPPORTED on a
+** transport without a device. */
+mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
+                            mxg_error *err);
 
 /* Runs the schedule once, op by op, and writes what each rank's streams did when as a Chrome trace (JSON): pid is the
 ** rank, tid the stream. Taking the times costs a few microseconds between ops. MXG_ERR_UNSUPPORTED as above. */

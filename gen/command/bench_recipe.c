@@ -15,6 +15,7 @@ static const mxg_column columns[] = {{"transport", "transport", false},
                                      {"median us", "median_us", true},
                                      {"least", "least_us", true},
                                      {"most", "most_us", true},
+                                     {"apart", "ranks_apart", true},
                                      {"expected", "expected_us", true},
                                      {"of floor", "of_floor", true},
                                      {"GB/s", "gb_s", true},
@@ -30,6 +31,7 @@ static void add_line(mxg_grid *grid, const mxg_gather_bench *bench, const mxg_ra
   mxg_grid_format(grid, "%.1f", line->median * 1e6);
   mxg_grid_format(grid, "%.1f", line->least * 1e6);
   mxg_grid_format(grid, "%.1f", line->most * 1e6);
+  mxg_grid_format(grid, "%.3f", line->apart);
   mxg_grid_format(grid, "%.1f", mxg_cost_of_plan(rates, line->chosen, mxg_bundle_plan(bench->bundle)) * 1e6);
   mxg_grid_format(grid, "%.3f", bench->floor > 0 ? line->median / bench->floor : 0);
   mxg_grid_format(grid, "%.1f", line->median > 0 ? (double)bench->received / line->median * 1e-9 : 0);
@@ -64,8 +66,10 @@ static void print(const mxg_gather_bench *bench, const mxg_tuned *tuned, bool js
                     bench->floor * 1e6, bench->pull_rate * 1e-9);
     mxg_grid_print(&grid, text, "");
     mxg_text_puts(
-        text, "\nmedian, least, most: of the slowest rank, all beginning together, other data in the L2. start: the "
-              "host's time. wrong:\nbytes of poisoned targets that are not the host transport's.\n");
+        text,
+        "\nmedian, least, most: of the slowest rank, all beginning together, other data in the L2. apart: how much "
+        "earlier\nthe fastest rank was done, of that. start: the host's time. wrong: bytes of poisoned targets that "
+        "are not the host\ntransport's.\n");
     mxg_text_format(text, "expected: us, by the cost model with the rates of %s.\n", tuned->rates_name);
     for (unsigned i = 0; i < bench->line_count; i++)
       if (*bench->lines[i].why) mxg_text_format(text, "%s: %s.\n", bench->lines[i].transport, bench->lines[i].why);

@@ -397,10 +397,14 @@ static int by_value(const void *a, const void *b) {
 
 static mxg_status time_runs(const bench *b, mxg_exec *exec, mxg_gather_line *line, mxg_error *err) {
   unsigned repeats = b->ask->repeats ? b->ask->repeats : default_repeats;
-  double *seconds = mxg_alloc(repeats * sizeof *seconds);
+  double *seconds = mxg_alloc((size_t)repeats * 2 * sizeof *seconds), *fastest = seconds + repeats;
   if (!seconds) return mxg_fail_nomem(err);
   mxg_status status = mxg_exec_run(exec, err); /* warms up */
-  if (status == MXG_OK) status = mxg_exec_measure(exec, repeats, seconds, &line->start, err);
+  if (status == MXG_OK) status = mxg_exec_measure(exec, repeats, seconds, fastest, &line->start, err);
+  double *apart = fastest;
+  for (unsigned i = 0; i < repeats; i++) apart[i] = seconds[i] > 0 ? 1 - fastest[i] / seconds[i] : 0;
+  qsort(apart, repeats, sizeof *apart, by_value);
+  line->apart = apart[repeats / 2];
   qsort(seconds, repeats, sizeof *seconds, by_value);
   line->least = seconds[0];
   line->median = seconds[repeats / 2];

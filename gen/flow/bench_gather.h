@@ -20,6 +20,7 @@ typedef struct mxg_gather_line {
   mxg_transport chosen;       /* never MXG_AUTO */
   char why[256];              /* of an automatic choice */
   double median, least, most; /* seconds of one run, of the slowest rank */
+  double apart;               /* by how much of that the fastest rank was done earlier, the median */
   double start;               /* seconds of the host to start one */
   uint64_t device_bytes;      /* beyond source and target, of the rank that needs most */
   uint64_t checked, wrong;    /* bytes of targets */

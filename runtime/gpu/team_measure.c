@@ -49,12 +49,14 @@ static mxg_status make_flush(mxg_gpu_rank *r, mxg_error *err) {
 }
 
 /* Of each run there are three times: ready, begin and end. */
-static mxg_status read_times(const mxg_gpu_rank *r, unsigned repeats, double *seconds, mxg_error *err) {
+static mxg_status read_times(const mxg_gpu_rank *r, unsigned repeats, double *seconds, double *fastest,
+                             mxg_error *err) {
   MXG_TRY(mxg_gpu_use(r->gpu, err));
   for (size_t i = 0; i < repeats; i++) {
     float ms = 0;
     MXG_TRY(mxg_event_between(&ms, r->times[3 * i + 1], r->times[3 * i + 2], err));
     if (seconds[i] < ms * 1e-3) seconds[i] = ms * 1e-3;
+    if (fastest && (fastest[i] == 0 || fastest[i] > ms * 1e-3)) fastest[i] = ms * 1e-3;
   }
   return MXG_OK;
 }
@@ -79,12 +81,14 @@ static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *
   return MXG_OK;
 }
 
-mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
+mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
+                            mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
   mxg_gpu_team *team = state;
   MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
+  for (unsigned i = 0; i < repeats && fastest; i++) fastest[i] = 0;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) {
     status = make_times(&team->ranks[i], (size_t)repeats * 3, err);
     if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
@@ -92,7 +96,7 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
   if (status == MXG_OK) status = mxg_crew_go(&c, err);
   team->turns += repeats;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
-    status = read_times(&team->ranks[i], repeats, seconds, err);
+    status = read_times(&team->ranks[i], repeats, seconds, fastest, err);
   for (uint32_t i = 0; i < team->count; i++) free_times(&team->ranks[i], (size_t)repeats * 3);
   if (status == MXG_OK && start_seconds) status = measure_start(team, start_seconds, err);
   return status;

@@ -77,7 +77,8 @@ mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, 
 mxg_status mxg_team_prepare(void *state, mxg_error *err);
 mxg_status mxg_team_start(void *state, uint32_t group, void *const *streams, bool *captured, mxg_error *err);
 mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err);
-mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
+                            mxg_error *err);
 mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
 void mxg_team_tell(const void *state);

@@ -327,23 +327,27 @@ mxg_status mxg_agreement_bound(mxg_agreement *a, const mxg_exec_view *view, cons
 
 /* ---- measured runs ---- */
 
-mxg_status mxg_agreement_longest(mxg_agreement *a, unsigned repeats, double *seconds, double *start_seconds,
-                                 double deadline, mxg_error *err) {
+mxg_status mxg_agreement_times(mxg_agreement *a, unsigned repeats, double *seconds, double *fastest,
+                               double *start_seconds, double deadline, mxg_error *err) {
   uint32_t world = mxg_job_world(a->job);
-  size_t count = (size_t)repeats + 1;
+  size_t count = (size_t)repeats * 2 + 1;
   double *mine = mxg_alloc(count * sizeof *mine), *all = mxg_alloc(count * world * sizeof *all);
   mxg_error own = {0};
   if (!mine || !all) mxg_fail_nomem(&own);
   mxg_status status = mxg_job_agree(a->job, "the comparison of times", &own, deadline, err);
   if (status == MXG_OK) {
     memcpy(mine, seconds, repeats * sizeof *mine);
-    mine[repeats] = start_seconds ? *start_seconds : 0;
+    memcpy(mine + repeats, fastest ? fastest : seconds, repeats * sizeof *mine);
+    mine[count - 1] = start_seconds ? *start_seconds : 0;
     status = mxg_job_gather(a->job, "the comparison of times", mine, count * sizeof *mine, all, deadline, err);
   }
   for (uint32_t p = 0; p < world && status == MXG_OK; p++) {
-    for (unsigned i = 0; i < repeats; i++)
-      if (seconds[i] < all[p * count + i]) seconds[i] = all[p * count + i];
-    if (start_seconds && *start_seconds < all[p * count + repeats]) *start_seconds = all[p * count + repeats];
+    const double *of = all + p * count;
+    for (unsigned i = 0; i < repeats; i++) {
+      if (seconds[i] < of[i]) seconds[i] = of[i];
+      if (fastest && fastest[i] > of[repeats + i]) fastest[i] = of[repeats + i];
+    }
+    if (start_seconds && *start_seconds < of[count - 1]) *start_seconds = of[count - 1];
   }
   mxg_free(mine);
   mxg_free(all);

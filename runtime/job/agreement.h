@@ -35,9 +35,10 @@ mxg_status mxg_agreement_start(mxg_agreement *agreement, bool *changed, const mx
 mxg_status mxg_agreement_bound(mxg_agreement *agreement, const mxg_exec_view *view, const bool *bound, double deadline,
                                mxg_error *err);
 
-/* Collective, after a measured run: of each run the longest time of all processes, and of starting one. */
-mxg_status mxg_agreement_longest(mxg_agreement *agreement, unsigned repeats, double *seconds, double *start_seconds,
-                                 double deadline, mxg_error *err);
+/* Collective, after a measured run: of each run the longest and the shortest time of all processes (`fastest` may be
+** NULL, on all of them), and the longest of starting one (may be NULL). */
+mxg_status mxg_agreement_times(mxg_agreement *agreement, unsigned repeats, double *seconds, double *fastest,
+                               double *start_seconds, double deadline, mxg_error *err);
 
 /* The name of this host and boot: equal for processes that can share memory. */
 void mxg_host_identity(char text[MXG_HOST_ROOM]);

@@ -589,17 +589,18 @@ mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err) {
   return exec->table->wait ? exec->table->wait(exec->state, group, err) : MXG_OK;
 }
 
-mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err) {
+mxg_status mxg_exec_measure(mxg_exec *exec, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
+                            mxg_error *err) {
   mxg_error own = {0};
   if (!exec || !seconds || repeats == 0)
     return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_measure: exec or seconds is NULL, or repeats is 0");
   if (!exec->table->measure)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 602, "transport %s has no device to measure", exec->table->name);
   MXG_TRY(start_run(exec, err));
-  (void)exec->table->measure(exec->state, repeats, seconds, start_seconds, &own);
+  (void)exec->table->measure(exec->state, repeats, seconds, fastest, start_seconds, &own);
   MXG_TRY(end_run(exec, &own, err));
-  return exec->agreement ? mxg_agreement_longest(exec->agreement, repeats, seconds, start_seconds,
-                                                 exec->view.deadline + report_patience, err)
+  return exec->agreement ? mxg_agreement_times(exec->agreement, repeats, seconds, fastest, start_seconds,
+                                               exec->view.deadline + report_patience, err)
                          : MXG_OK;
 }
 

@@ -49,7 +49,8 @@ typedef struct mxg_transport_table {
   mxg_status (*wait)(void *state, uint32_t group, mxg_error *err);
   void (*close)(void *state); /* NULL is fine */
   /* mxg_exec_measure, _trace and _device_bytes. NULL: there is no device. */
-  mxg_status (*measure)(void *state, unsigned repeats, double *seconds, double *start_seconds, mxg_error *err);
+  mxg_status (*measure)(void *state, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
+                        mxg_error *err);
   mxg_status (*trace)(void *state, const char *path, mxg_error *err);
   uint64_t (*device_bytes)(const void *state, uint32_t rank);
   /* The flight recorder, for a failure that run itself did not see. NULL: there is nothing to tell. */

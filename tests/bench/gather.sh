@@ -18,7 +18,7 @@ out=${OUT:-.}
 say() {
   echo
   echo "# mxgen bench ${*#"$root/"}"
-  "$mxgen" bench "$@" 2>&1 | grep -v -e '^$' -e '^median, least' -e '^bytes of poisoned'
+  "$mxgen" bench "$@" 2>&1 | grep -v -e '^$' -e '^median, least' -e '^earlier' -e '^the fastest' -e "^transport's"
 }
 
 echo "# $("$mxgen" --version)  $(date -u +%Y-%m-%d)"

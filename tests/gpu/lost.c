@@ -161,7 +161,7 @@ static void live_once(work *w, const part *p, unsigned rounds, mxg_error *err) {
   for (unsigned i = 0; i < rounds && err->status == MXG_OK; i++) {
     double began = mxg_now();
     if (err->status == MXG_OK) (void)mxg_exec_run(exec, err);
-    if (err->status == MXG_OK && i % 8 == 7) (void)mxg_exec_measure(exec, 16, seconds, NULL, err);
+    if (err->status == MXG_OK && i % 8 == 7) (void)mxg_exec_measure(exec, 16, seconds, NULL, NULL, err);
     w->out->seconds = mxg_now() - began;
     w->out->rounds++;
     if (i == 1) { /* ready to be killed */

@@ -354,7 +354,7 @@ static void no_gpu(void **state) {
   double seconds = 0;
   mxg_error err = {0};
   assert_int_equal(mxg_exec_create(&host, bundle, NULL, &err), MXG_OK);
-  assert_int_equal(mxg_exec_measure(host, 1, &seconds, NULL, &err), MXG_ERR_UNSUPPORTED);
+  assert_int_equal(mxg_exec_measure(host, 1, &seconds, NULL, NULL, &err), MXG_ERR_UNSUPPORTED);
   assert_int_equal(mxg_exec_device_bytes(host, 0), 0);
   mxg_exec_free(host);
   mxg_bundle_free(bundle);
