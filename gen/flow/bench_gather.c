@@ -130,9 +130,6 @@ static mxg_status open_gpus(bench *b, mxg_error *err) {
     MXG_TRY(mxg_gpu_open(&b->gpus[r], b->ordinals[here - 1], err));
   }
   b->rank_count = here;
-  if (here == 0)
-    return mxg_fail(err, MXG_ERR_USAGE, 904, "there are more processes (%u) than ranks (%u)", b->processes->world,
-                    b->plan->rank_count);
   b->gpu_count = b->plan->rank_count < (uint32_t)found ? b->plan->rank_count : (uint32_t)found;
   snprintf(b->ask->device, sizeof b->ask->device, "%s", mxg_gpu_about(own_gpu(b))->name);
   b->ask->ranks = b->plan->rank_count;
@@ -554,6 +551,7 @@ static mxg_status run(bench *b, mxg_error *err) {
   b->places = mxg_alloc(plan->array_count * sizeof *b->places);
   b->ranks = mxg_alloc(plan->rank_count * sizeof *b->ranks);
   if (!b->gpus || !b->ordinals || !b->ranks || !b->memory || !b->bases || !b->places) return mxg_fail_nomem(err);
+  MXG_TRY(mxg_processes_fit(b->processes, plan->rank_count, err));
   MXG_TRY(open_gpus(b, err));
   MXG_TRY(make_pools(b, err));
   mxg_status status = MXG_OK;

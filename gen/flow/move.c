@@ -56,16 +56,12 @@ static mxg_status choose_ranks(job *j) {
   j->runs = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->runs);
   j->writers = mxg_arena_alloc(&j->arena, plan->rank_count, sizeof *j->writers);
   if (!j->places || !j->needed || !j->wanted || !j->listed || !j->runs || !j->writers) return mxg_fail_nomem(j->err);
-  uint32_t here = 0;
   for (uint32_t r = 0; r < plan->rank_count; r++) {
     j->runs[r] = mxg_processes_has(&j->processes, r);
     j->listed[r] = plan->ranks[r].targets && (!j->move->wanted || j->move->wanted[r]);
     j->wanted[r] = j->listed[r] && j->runs[r];
-    here += j->runs[r];
   }
-  if (here) return MXG_OK;
-  return mxg_fail(j->err, MXG_ERR_USAGE, 904, "there are more processes (%u) than ranks (%u)", j->processes.world,
-                  plan->rank_count);
+  return MXG_OK;
 }
 
 /* GPUs hold what their own ranks have, and every rank takes part. On the host this process reads all that its files

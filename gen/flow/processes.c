@@ -35,6 +35,11 @@ void mxg_processes_leave(mxg_processes *p) {
   p->job = NULL;
 }
 
+mxg_status mxg_processes_fit(const mxg_processes *p, uint32_t rank_count, mxg_error *err) {
+  if (!p->job || p->world <= rank_count) return MXG_OK;
+  return mxg_fail(err, MXG_ERR_USAGE, 904, "there are more processes (%u) than ranks (%u)", p->world, rank_count);
+}
+
 bool mxg_processes_has(const mxg_processes *p, uint32_t rank) { return !p->job || rank % p->world == p->rank; }
 
 int mxg_processes_gpu(const mxg_processes *p, uint32_t rank, int gpus) {

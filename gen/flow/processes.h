@@ -17,6 +17,8 @@ bool mxg_processes_wanted(void);
 mxg_status mxg_processes_join(mxg_processes *processes, unsigned timeout_ms, mxg_error *err);
 void mxg_processes_leave(mxg_processes *processes);
 
+/* Whether each process gets one of so many ranks at least; all of them come to the same answer. */
+mxg_status mxg_processes_fit(const mxg_processes *processes, uint32_t rank_count, mxg_error *err);
 /* Ranks of a plan go to the processes in turn. */
 bool mxg_processes_has(const mxg_processes *processes, uint32_t rank);
 /* The GPU of this process, of `gpus` that it sees; alone: of rank `rank`, in turn. */

@@ -226,6 +226,7 @@ mxg_status mxg_run(mxg_transfer *t, mxg_error *err) {
     MXG_TRY(mxg_plan_build(&t->plan, t->model, &t->arena, err));
     MXG_TRY(mxg_bundle_of_plan(&t->made, t->plan, err));
   }
+  if (t->processes) MXG_TRY(mxg_processes_fit(t->processes, t->plan->rank_count, err));
   MXG_TRY(choose_ranks(t, err));
   mxg_checkpoint *checkpoint = NULL;
   MXG_TRY(mxg_checkpoint_open(&checkpoint, t->from, err));

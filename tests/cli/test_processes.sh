@@ -17,7 +17,8 @@ done
 expect 0 run $recipe -w "$work/src" -o "$work/json" --all-ranks --processes 2 --json && parses "run --processes"
 
 # And from processes that a launcher starts: only the first of them speaks.
-port=$((20000 + RANDOM % 20000))
+# Below the ports that systems give to connections, and with nobody there: the job's is the next one, or `port` + 7.
+while port=$((10000 + RANDOM % 20000)); (: </dev/tcp/127.0.0.1/$((port + 1)) || : </dev/tcp/127.0.0.1/$((port + 7))) 2>/dev/null; do :; done
 pids=()
 for r in 1 0; do
   RANK=$r WORLD_SIZE=2 LOCAL_RANK=$r MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$mxgen" run $recipe -w "$work/src" \
