@@ -5,23 +5,7 @@
 #   tests/gpu/transports.sh MXGEN SOURCE_FOLDER
 set -u
 mxgen=$1 root=$2
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export MXGEN_CACHE_DIR=$work/kernel-cache # never the user's
-failed=0
-
-# expect CODE WORDS ARGUMENTS...: what mxgen does with the arguments.
-expect() {
-  local code=$1 words=$2
-  shift 2
-  "$mxgen" "$@" >"$work/out" 2>"$work/err"
-  local got=$?
-  if [ "$got" != "$code" ] || ! grep -q -- "$words" "$work/out" "$work/err"; then
-    echo "FAILED (exit $got, not $code; or not: $words): mxgen $*"
-    cat "$work/out" "$work/err"
-    failed=1
-  fi
-}
+source "$(dirname "$0")/common.sh"
 
 "$mxgen" bench "$root/recipes/tiny_dense.lua" --repeats 1 >"$work/out" 2>"$work/err"
 if [ $? = 3 ]; then
