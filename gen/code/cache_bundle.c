@@ -4,6 +4,7 @@
 #include "cache_entry.h"
 #include "hash.h"
 #include "memory.h"
+#include "read_all.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,17 +72,6 @@ unsigned char *mxg_bundle_entry_head(size_t *count, const mxg_bundle *bundle, co
   return head;
 }
 
-static bool read_all(int file, unsigned char *bytes, size_t count) {
-  while (count) {
-    ssize_t n = read(file, bytes, count);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes += n;
-    count -= (size_t)n;
-  }
-  return true;
-}
-
 bool mxg_cache_digest_file(unsigned char digest[32], const char *path) {
   struct stat info;
   int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -89,7 +79,7 @@ bool mxg_cache_digest_file(unsigned char digest[32], const char *path) {
   bool good = fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size >= 0 && info.st_size <= SOURCE_MAX;
   size_t count = good ? (size_t)info.st_size : 0;
   unsigned char *bytes = good ? mxg_alloc(count) : NULL;
-  good = bytes && read_all(file, bytes, count);
+  good = bytes && mxg_read_all(file, bytes, count);
   close(file);
   if (good) digest_of(digest, bytes, count);
   mxg_free(bytes);
@@ -108,7 +98,7 @@ typedef struct head {
 static bool read_head(head *out, int file, const struct stat *info, const unsigned char *key) {
   unsigned char fixed[FIXED];
   const unsigned char *at = fixed + sizeof magic;
-  if (!read_all(file, fixed, sizeof fixed) || memcmp(fixed, magic, sizeof magic) != 0) return false;
+  if (!mxg_read_all(file, fixed, sizeof fixed) || memcmp(fixed, magic, sizeof magic) != 0) return false;
   if (take_number(&at, 4) != MXG_BUNDLE_ENTRY_FORMAT) return false;
   uint64_t bytes = take_number(&at, 4);
   if (key && memcmp(at, key, MXG_CACHE_KEY) != 0) return false;
@@ -123,7 +113,7 @@ static bool read_head(head *out, int file, const struct stat *info, const unsign
   out->bytes = mxg_alloc((size_t)bytes);
   if (!out->bytes) return false;
   memcpy(out->bytes, fixed, FIXED);
-  if (!read_all(file, out->bytes + FIXED, (size_t)bytes - FIXED)) return false;
+  if (!mxg_read_all(file, out->bytes + FIXED, (size_t)bytes - FIXED)) return false;
   unsigned char digest[DIGEST];
   digest_of(digest, out->bytes, (size_t)bytes - DIGEST);
   if (memcmp(digest, out->bytes + bytes - DIGEST, DIGEST) != 0) return false;

@@ -20,11 +20,16 @@ void mxg_args_warn(void *user, const char *text) {
   mxg_warn("%s", text);
 }
 
-mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last, mxg_error *err) {
+static mxg_options options_of(const mxg_args *args) {
   mxg_options options = MXG_OPTIONS_INIT;
   options.sets = args->sets.items;
   options.warn = mxg_args_warn;
   options.no_tune = args->no_tune;
+  return options;
+}
+
+mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last, mxg_error *err) {
+  mxg_options options = options_of(args);
   return mxg_generation_run(g, args->operands[0], &options, last, err);
 }
 
@@ -220,14 +225,11 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
 mxg_status mxg_args_generate_here(mxg_bundle **out, mxg_tuned *tuned, const mxg_args *args, mxg_error *err) {
   char names[MXG_GATHER_ARCHS][16];
   const char *archs[MXG_GATHER_ARCHS + 1];
-  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_options options = options_of(args);
   mxg_generation g = {0};
   *out = NULL;
   MXG_TRY(mxg_gather_archs(names, archs, err));
-  options.sets = args->sets.items;
   options.archs = archs;
-  options.warn = mxg_args_warn;
-  options.no_tune = args->no_tune;
   mxg_status status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
   if (tuned) *tuned = g.tuned;
   *out = g.bundle;

@@ -3,13 +3,13 @@
 
 #include "bench_nccl.h"
 #include "bundle.h"
+#include "clock.h"
 #include "driver.h"
 #include "error.h"
 #include "launch.h"
 #include "memory.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Random bytes that arrays are cut from, each from an offset of its own: as many as no cache holds. */
@@ -387,11 +387,6 @@ static mxg_status check_targets(const bench *b, mxg_gather_line *line, mxg_error
   return MXG_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
 static mxg_status time_runs(const bench *b, mxg_exec *exec, mxg_gather_line *line, mxg_error *err) {
   unsigned repeats = b->ask->repeats ? b->ask->repeats : default_repeats;
   double *seconds = mxg_alloc((size_t)repeats * 2 * sizeof *seconds), *fastest = seconds + repeats;
@@ -400,11 +395,9 @@ static mxg_status time_runs(const bench *b, mxg_exec *exec, mxg_gather_line *lin
   if (status == MXG_OK) status = mxg_exec_measure(exec, repeats, seconds, fastest, &line->start, err);
   double *apart = fastest;
   for (unsigned i = 0; i < repeats; i++) apart[i] = seconds[i] > 0 ? 1 - fastest[i] / seconds[i] : 0;
-  qsort(apart, repeats, sizeof *apart, by_value);
-  line->apart = apart[repeats / 2];
-  qsort(seconds, repeats, sizeof *seconds, by_value);
+  line->apart = mxg_median(apart, repeats);
+  line->median = mxg_median(seconds, repeats);
   line->least = seconds[0];
-  line->median = seconds[repeats / 2];
   line->most = seconds[repeats - 1];
   mxg_free(seconds);
   for (uint32_t r = 0; r < b->plan->rank_count; r++) {

@@ -8,7 +8,6 @@
 #include "nccl.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { timeout_s = 60, sizes = 4, warm = 2 };
@@ -148,11 +147,6 @@ static void *run_member(void *argument) {
   return NULL;
 }
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
 /* The slowest rank of each repeat, in the times of rank 0; then the best size. */
 static void judge(crew *c) {
   mxg_peer_gather *ask = c->ask;
@@ -164,11 +158,11 @@ static void judge(crew *c) {
         double other = c->times[((size_t)r * sizes + size) * ask->repeats + i];
         if (times[i] < other) times[i] = other;
       }
-    qsort(times, ask->repeats, sizeof *times, by_value);
-    if (size && times[ask->repeats / 2] >= ask->median) continue;
+    double median = mxg_median(times, ask->repeats);
+    if (size && median >= ask->median) continue;
     ask->pieces = piece_counts[size];
     ask->least = times[0];
-    ask->median = times[ask->repeats / 2];
+    ask->median = median;
     ask->most = times[ask->repeats - 1];
   }
 }

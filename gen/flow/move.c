@@ -2,6 +2,7 @@
 #include "move.h"
 
 #include "checksum.h"
+#include "clock.h"
 #include "driver.h"
 #include "error.h"
 #include "memory.h"
@@ -10,7 +11,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { path_room = 4096 };
 
@@ -38,12 +38,6 @@ typedef struct job {
 } job;
 
 static const char *string_at(const mxg_plan *plan, uint32_t offset) { return plan->strings + offset; }
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* ---- what takes part ---- */
 
@@ -333,9 +327,9 @@ static mxg_status load(job *j, mxg_place **hosts) {
 static mxg_status run_schedule(job *j) {
   mxg_place *hosts = NULL;
   MXG_TRY(together(j, "the loading of sources", load(j, &hosts)));
-  double began = seconds_now();
+  double began = mxg_now();
   if (j->exec) MXG_TRY(mxg_exec_run(j->exec, j->err));
-  j->move->seconds = seconds_now() - began;
+  j->move->seconds = mxg_now() - began;
   if (j->exec && j->move->trace) MXG_TRY(mxg_exec_trace(j->exec, j->move->trace, j->err));
   return j->gpu ? mxg_move_gpu_store(j->gpu, hosts, j->err) : MXG_OK;
 }

@@ -5,6 +5,7 @@
 #include "driver.h"
 #include "hash.h"
 #include "memory.h"
+#include "read_all.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -300,17 +301,6 @@ mxg_rates mxg_tune_rates(const mxg_tune *tune) {
 
 /* ---- load ---- */
 
-static bool read_all(int file, char *bytes, size_t count) {
-  while (count) {
-    ssize_t n = read(file, bytes, count);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes += n;
-    count -= (size_t)n;
-  }
-  return true;
-}
-
 bool mxg_tune_load(mxg_tune *out, bool *there, const char *recipe, char why[MXG_TUNE_WHY]) {
   char path[4096];
   struct stat info;
@@ -327,7 +317,7 @@ bool mxg_tune_load(mxg_tune *out, bool *there, const char *recipe, char why[MXG_
   bool good = fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size >= 0 && info.st_size <= MXG_TUNE_BYTES;
   size_t count = good ? (size_t)info.st_size : 0;
   char *bytes = good ? mxg_alloc(count) : NULL;
-  good = bytes && read_all(file, bytes, count);
+  good = bytes && mxg_read_all(file, bytes, count);
   close(file);
   if (good)
     good = mxg_tune_parse(out, bytes, count, why);

@@ -80,20 +80,7 @@ static mxg_status nccl_share(void *state, mxg_error *err) {
   return MXG_OK;
 }
 
-const mxg_transport_table mxg_transport_nccl = {.name = "nccl",
-                                                .open = nccl_open,
-                                                .bind = mxg_team_bind,
-                                                .run = mxg_team_run,
-                                                .share = nccl_share,
-                                                .captures = mxg_team_captures,
-                                                .prepare = mxg_team_prepare,
-                                                .start = mxg_team_start,
-                                                .wait = mxg_team_wait,
-                                                .close = mxg_team_close,
-                                                .measure = mxg_team_measure,
-                                                .trace = mxg_team_trace,
-                                                .device_bytes = mxg_team_device_bytes,
-                                                .tell = mxg_team_tell};
+const mxg_transport_table mxg_transport_nccl = {.name = "nccl", .open = nccl_open, .share = nccl_share, MXG_TEAM_CALLS};
 
 static bool is_live(const mxg_gpu_rank *r) { return r->nccl && !mxg_nccl_aborted(r->nccl); }
 

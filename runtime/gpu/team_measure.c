@@ -2,12 +2,12 @@
 #include "team_run.h"
 
 #include "agreement.h"
+#include "clock.h"
 #include "error.h"
 #include "memory.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
@@ -61,11 +61,6 @@ static mxg_status read_times(const mxg_gpu_rank *r, unsigned repeats, double *se
   return MXG_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
 /* What a start costs the host when nothing is under way: runs that follow each other wait for room in the queues. */
 static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *err) {
   enum { starts = 5 };
@@ -76,8 +71,7 @@ static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *
     for (uint32_t r = 0; r < team->count; r++)
       if (worst[i] < team->ranks[r].start_seconds) worst[i] = team->ranks[r].start_seconds;
   }
-  qsort(worst, starts, sizeof *worst, by_value);
-  *seconds = worst[starts / 2];
+  *seconds = mxg_median(worst, starts);
   return MXG_OK;
 }
 

@@ -11,7 +11,6 @@
 
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -367,11 +366,6 @@ mxg_status mxg_crew_wait(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *program,
 
 /* ---- one run ---- */
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
 static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = c->team->view->plan;
   double *starts = mxg_alloc(c->repeats * sizeof *starts);
@@ -396,10 +390,7 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
     starts[i] = mxg_now() - begin;
     if (status == MXG_OK && c->begin) status = mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err);
   }
-  if (starts) {
-    qsort(starts, c->repeats, sizeof *starts, by_value);
-    r->start_seconds = starts[c->repeats / 2];
-  }
+  if (starts) r->start_seconds = mxg_median(starts, c->repeats);
   mxg_free(starts);
   if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
   r->ended = mxg_now();

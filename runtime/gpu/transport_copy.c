@@ -392,17 +392,5 @@ static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *
   return mxg_team_open(state, view, "copy", mxg_copy_build, true, false, err);
 }
 
-const mxg_transport_table mxg_transport_copy = {.name = "copy",
-                                                .open = copy_open,
-                                                .bind = mxg_team_bind,
-                                                .share = mxg_team_share,
-                                                .run = mxg_team_run,
-                                                .captures = mxg_team_captures,
-                                                .prepare = mxg_team_prepare,
-                                                .start = mxg_team_start,
-                                                .wait = mxg_team_wait,
-                                                .close = mxg_team_close,
-                                                .measure = mxg_team_measure,
-                                                .trace = mxg_team_trace,
-                                                .device_bytes = mxg_team_device_bytes,
-                                                .tell = mxg_team_tell};
+const mxg_transport_table mxg_transport_copy = {
+    .name = "copy", .open = copy_open, .share = mxg_team_share, MXG_TEAM_CALLS};

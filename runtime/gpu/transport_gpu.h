@@ -83,6 +83,11 @@ mxg_status mxg_team_trace(void *state, const char *path, mxg_error *err);
 uint64_t mxg_team_device_bytes(const void *state, uint32_t rank);
 void mxg_team_tell(const void *state);
 void mxg_team_close(void *state);
+/* Those of a transport's table; its .name, .open and .share are its own. */
+#define MXG_TEAM_CALLS                                                                                    \
+  .bind = mxg_team_bind, .run = mxg_team_run, .captures = mxg_team_captures, .prepare = mxg_team_prepare, \
+  .start = mxg_team_start, .wait = mxg_team_wait, .close = mxg_team_close, .measure = mxg_team_measure,   \
+  .trace = mxg_team_trace, .device_bytes = mxg_team_device_bytes, .tell = mxg_team_tell
 
 /* ---- between team.c and team_run.c ---- */
 

@@ -10,27 +10,16 @@
 /* While both GPUs pull: copy engines 394 GB/s, because they ask for more bytes at a time than kernels, 337 GB/s;
 ** NCCL's all-gather of 512 MiB 267 GB/s, and about 20 us for the smallest. Conversions: 3.9 TB/s of 4.23 that memcpy
 ** has. What copies cost besides is from 29 MB in 117 us and 1.7 GB in 4508 us, by 390 GB/s. */
-const mxg_rates mxg_default_rates = {.copy_pull = 394e9,
-                                     .kernel_pull = 337e9,
-                                     .nccl_pull = 267e9,
-                                     .memory = 3.9e12,
-                                     .start = 5e-6,
-                                     .bucket_start = 4e-6,
-                                     .copy_start = 34e-6,
-                                     .nccl_start = 20e-6,
-                                     .copy_share = .98};
+#define TWO_GPUS_OF(memory_rate)                                                                          \
+  {                                                                                                       \
+    .copy_pull = 394e9, .kernel_pull = 337e9, .nccl_pull = 267e9, .memory = (memory_rate), .start = 5e-6, \
+    .bucket_start = 4e-6, .copy_start = 34e-6, .nccl_start = 20e-6, .copy_share = .98                     \
+  }
+const mxg_rates mxg_default_rates = TWO_GPUS_OF(3.9e12);
 const char mxg_default_rates_name[] = "two H200 with 18 NVLinks";
 
 /* The same links beside a memory that gives a conversion 2.9 TB/s of 3.0 that memcpy has. */
-static const mxg_rates h100_rates = {.copy_pull = 394e9,
-                                     .kernel_pull = 337e9,
-                                     .nccl_pull = 267e9,
-                                     .memory = 2.9e12,
-                                     .start = 5e-6,
-                                     .bucket_start = 4e-6,
-                                     .copy_start = 34e-6,
-                                     .nccl_start = 20e-6,
-                                     .copy_share = .98};
+static const mxg_rates h100_rates = TWO_GPUS_OF(2.9e12);
 
 const mxg_rates *mxg_rates_of(const char *gpu, const char **name) {
   bool h100 = strstr(gpu, "H100") != NULL;
