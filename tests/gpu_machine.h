@@ -295,4 +295,37 @@ static inline planned plan_recipe(const char *path) {
   return made;
 }
 
+/* ---- what plans are tried on ---- */
+
+/* A plan's programs carried out in every way that the test knows, against the host. */
+typedef void (*plan_trial)(const char *name, const mxg_bundle *bundle, bool aligned);
+
+static inline void try_every_sample(plan_trial try_plan) {
+  fixture *cut = cut_swizzled();
+  mxg_bundle *cut_bundle = bundle_of(&cut->plan);
+  try_plan("cut_swizzled", cut_bundle, false);
+  mxg_bundle_free(cut_bundle);
+  free(cut);
+  for (int i = 0; i < plan_sample_count; i++) {
+    fixture *f = plan_samples[i].make();
+    mxg_bundle *bundle = bundle_of(&f->plan);
+    random_state = 77 + (uint32_t)i;
+    try_plan(plan_samples[i].name, bundle, false);
+    mxg_bundle_free(bundle);
+    free(f);
+  }
+}
+
+static inline void try_tiny_recipes(plan_trial try_plan) {
+  static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua",
+                                      MXG_ROOT "/examples/pytorch/dense_tp2.lua" /* groups are layers */};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    planned made = plan_recipe(paths[i]);
+    random_state = 99 + (uint32_t)i;
+    try_plan(paths[i], made.bundle, true);
+    mxg_bundle_free(made.bundle);
+    mxg_arena_free(&made.arena);
+  }
+}
+
 #endif

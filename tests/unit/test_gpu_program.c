@@ -137,34 +137,14 @@ static void try_plan(const char *name, const mxg_bundle *bundle, bool aligned) {
 
 static void every_sample(void **state) {
   (void)state;
-  fixture *cut = cut_swizzled();
-  mxg_bundle *cut_bundle = bundle_of(&cut->plan);
-  try_plan("cut_swizzled", cut_bundle, false);
-  mxg_bundle_free(cut_bundle);
-  free(cut);
-  for (int i = 0; i < plan_sample_count; i++) {
-    fixture *f = plan_samples[i].make();
-    mxg_bundle *bundle = bundle_of(&f->plan);
-    random_state = 77 + (uint32_t)i;
-    try_plan(plan_samples[i].name, bundle, false);
-    mxg_bundle_free(bundle);
-    free(f);
-  }
+  try_every_sample(try_plan);
 }
 
 /* ---- recipes ---- */
 
 static void tiny_recipes(void **state) {
   (void)state;
-  static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua",
-                                      MXG_ROOT "/examples/pytorch/dense_tp2.lua" /* groups are layers */};
-  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-    planned made = plan_recipe(paths[i]);
-    random_state = 99 + (uint32_t)i;
-    try_plan(paths[i], made.bundle, true);
-    mxg_bundle_free(made.bundle);
-    mxg_arena_free(&made.arena);
-  }
+  try_tiny_recipes(try_plan);
 }
 
 /* The program of a rank for arrays of other memory each, or side by side in one allocation a rank; nothing is carried
