@@ -29,7 +29,7 @@ typedef struct member {
   crew *crew;
   uint32_t rank;
   mxg_nccl *nccl;
-  mxg_nccl_memory from, to;
+  uint64_t from, to;
   mxg_cu_stream *stream;
   mxg_cu_event *times[2];
   mxg_error error;
@@ -44,19 +44,19 @@ static mxg_status open_member(member *m, mxg_error *err) {
   uint64_t shard = ask->received / (ask->ranks - 1);
   MXG_TRY(mxg_gpu_use(ask->gpus[m->rank], err));
   MXG_TRY(mxg_nccl_open(&m->nccl, m->crew->id, ask->ranks, m->rank, m->crew->deadline, err));
-  MXG_TRY(mxg_nccl_take(&m->from, m->nccl, shard, err));
-  MXG_TRY(mxg_nccl_take(&m->to, m->nccl, shard * ask->ranks, err));
+  MXG_TRY(mxg_gpu_alloc(&m->from, shard, err));
+  MXG_TRY(mxg_gpu_alloc(&m->to, shard * ask->ranks, err));
   MXG_TRY(mxg_stream_create(&m->stream, err));
   for (int i = 0; i < 2; i++) MXG_TRY(mxg_event_create(&m->times[i], true, err));
-  return mxg_gpu_fill(m->from.address, (uint8_t)(0x31 + m->rank), shard, m->stream, err);
+  return mxg_gpu_fill(m->from, (uint8_t)(0x31 + m->rank), shard, m->stream, err);
 }
 
 static void close_member(member *m) {
   if (mxg_gpu_use(m->crew->ask->gpus[m->rank], NULL) != MXG_OK) return;
   for (int i = 0; i < 2; i++) mxg_event_free(m->times[i]);
   mxg_stream_free(m->stream);
-  if (m->from.address) mxg_nccl_give(&m->from, m->nccl);
-  if (m->to.address) mxg_nccl_give(&m->to, m->nccl);
+  mxg_gpu_free(m->from);
+  mxg_gpu_free(m->to);
   mxg_nccl_close(m->nccl);
 }
 
@@ -68,7 +68,7 @@ static mxg_status gather_pieces(member *m, unsigned pieces, mxg_error *err) {
     uint64_t at = i * piece, bytes = i + 1 < pieces ? piece : shard - at;
     MXG_TRY(mxg_nccl_begin(m->nccl, err));
     mxg_status status =
-        mxg_nccl_all_gather(m->nccl, m->from.address + at, m->to.address + at * ask->ranks, bytes, m->stream, err);
+        mxg_nccl_all_gather(m->nccl, m->from + at, m->to + at * ask->ranks, bytes, m->stream, err);
     mxg_status ended = mxg_nccl_end(m->nccl, m->crew->deadline, status == MXG_OK ? err : NULL);
     MXG_TRY(status);
     MXG_TRY(ended);

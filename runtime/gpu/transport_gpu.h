@@ -25,7 +25,7 @@ typedef struct mxg_gpu_rank {
   mxg_cu_function **functions; /* by kernel */
   mxg_gpu_slot *slots;         /* the plan's */
   mxg_nccl *nccl;              /* of a team that exchanges; NULL: not opened */
-  mxg_nccl_memory staging;     /* of such a team */
+  uint64_t staging;            /* of such a team */
   mxg_gpu_streams streams;
   mxg_gpu_program program;     /* in the making; then: of all groups */
   mxg_gpu_program *parts;      /* by group; NULL: not made */
@@ -147,7 +147,7 @@ void mxg_rank_convert(mxg_gpu_rank *rank, unsigned stream, const mxg_plan *plan,
 void mxg_copy_build(mxg_gpu_rank *rank);
 void mxg_direct_build(mxg_gpu_rank *rank);
 void mxg_nccl_build(mxg_gpu_rank *rank);
-/* Bytes that its programs need at rank->staging.address; false: no memory. */
+/* Bytes that its programs need at rank->staging; false: no memory. */
 bool mxg_nccl_measure(mxg_gpu_rank *rank, uint64_t *bytes);
 
 /* Pieces cut by rows, for programs that work in smaller units than the plan's. */

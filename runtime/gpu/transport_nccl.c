@@ -2,8 +2,8 @@
 ** convert behind. Any GPUs that NCCL connects will do, on one machine or many.
 **
 ** Streams: 1 exchanges, 2 packs, 0 converts. What lies together at its source is sent from where it lies; the rest is
-** packed first, while the round before is under way. Everything is received into memory that NCCL knows, where it comes
-** without a detour. How a communicator comes to be, and when it is given up, is nccl_team.c's. */
+** packed first, while the round before is under way. What is sent and received lies in memory of cuMemAlloc
+** (nccl.h says why). How a communicator comes to be, and when it is given up, is nccl_team.c's. */
 #include "error.h"
 #include "exchange.h"
 #include "memory.h"
@@ -100,7 +100,7 @@ static void next_region(maker *m, mxg_region *region, const mxg_round *round, si
 static uint32_t slot_of(const maker *m, size_t first) { return m->plan->steps[m->wants[first].step].slot; }
 
 static uint64_t slot_address(const maker *m, uint32_t slot) {
-  uint64_t at = m->rank->staging.address;
+  uint64_t at = m->rank->staging;
   for (uint32_t s = 0; s < slot; s++) at += m->slots[s];
   return at;
 }
@@ -166,7 +166,7 @@ bool mxg_nccl_measure(mxg_gpu_rank *r, uint64_t *bytes) {
   for (uint32_t g = 0; g <= groups && fine; g++) { /* of each group, and of all: they take turns in the same memory */
     maker m;
     fine = begin_making(&m, r, g < groups ? g : MXG_NONE);
-    uint64_t need = fine ? slot_address(&m, m.plan->slots) - r->staging.address + pack_areas * m.pack_bytes : 0;
+    uint64_t need = fine ? slot_address(&m, m.plan->slots) - r->staging + pack_areas * m.pack_bytes : 0;
     if (*bytes < need) *bytes = need;
     end_making(&m);
   }

@@ -53,17 +53,9 @@ typedef struct nccl_config {
   X("ncclAllGather", all_gather,                                                                                \
     (const void *from, void *to, size_t n, int type, nccl_comm *comm, mxg_cu_stream *stream))
 
-/* Of 2.19 and later: without them memory is the driver's, and not known to NCCL. */
-#define MORE_FUNCTIONS(X)                                                                         \
-  X("ncclMemAlloc", memory_alloc, (void **memory, size_t bytes))                                  \
-  X("ncclMemFree", memory_free, (void *memory))                                                   \
-  X("ncclCommRegister", know, (const nccl_comm *comm, void *memory, size_t bytes, void **handle)) \
-  X("ncclCommDeregister", forget, (const nccl_comm *comm, void *handle))
-
 static struct {
 #define X(symbol, field, parameters) int(*field) parameters;
   FUNCTIONS(X)
-  MORE_FUNCTIONS(X)
 #undef X
   const char *(*error_text)(int result);
   const char *(*last_error)(nccl_comm *comm);
@@ -94,9 +86,6 @@ static const char *take_functions(void *library) {
   *(void **)(void *)&nccl.field = dlsym(library, symbol); \
   if (!nccl.field && !*missing) missing = symbol;
   FUNCTIONS(X)
-#undef X
-#define X(symbol, field, parameters) *(void **)(void *)&nccl.field = dlsym(library, symbol);
-  MORE_FUNCTIONS(X)
 #undef X
   *(void **)(void *)&nccl.error_text = dlsym(library, "ncclGetErrorString");
   *(void **)(void *)&nccl.last_error = dlsym(library, "ncclGetLastError");
@@ -323,32 +312,6 @@ mxg_status mxg_nccl_look(const mxg_nccl *n, mxg_error *err) {
   if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 652, "the communicator of rank %u was aborted", n->rank);
   MXG_TRY(check(n, nccl.async_error(n->comm, &result), "ncclCommGetAsyncError", err));
   return check(n, result, "an exchange", err);
-}
-
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
-
-mxg_status mxg_nccl_take(mxg_nccl_memory *memory, mxg_nccl *n, uint64_t bytes, mxg_error *err) {
-  void *address = NULL;
-  *memory = (mxg_nccl_memory){0};
-  if (nccl.memory_alloc && nccl.memory_free && nccl.memory_alloc(&address, (size_t)bytes) == nccl_success) {
-    memory->address = (uint64_t)(uintptr_t)address;
-    memory->of_nccl = true;
-  } else {
-    MXG_TRY(mxg_gpu_alloc(&memory->address, bytes, err));
-  }
-  address = (void *)(uintptr_t)memory->address;
-  if (!nccl.know || !nccl.forget || nccl.know(n->comm, address, (size_t)bytes, &memory->known) != nccl_success)
-    memory->known = NULL; /* slower, and as right */
-  return MXG_OK;
-}
-
-void mxg_nccl_give(mxg_nccl_memory *memory, mxg_nccl *n) {
-  if (memory->known && !n->aborted) (void)nccl.forget(n->comm, memory->known);
-  if (memory->of_nccl)
-    (void)nccl.memory_free((void *)(uintptr_t)memory->address);
-  else
-    mxg_gpu_free(memory->address);
-  *memory = (mxg_nccl_memory){0};
 }
 
 /* ---- exchanges --------------------------------------------------------------------------------------------------- */

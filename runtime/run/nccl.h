@@ -45,18 +45,10 @@ mxg_status mxg_nccl_look(const mxg_nccl *nccl, mxg_error *err);
 void mxg_nccl_abort(mxg_nccl *nccl);
 bool mxg_nccl_aborted(const mxg_nccl *nccl);
 
-/* Device memory of the rank's GPU, known to NCCL where that is possible: what is received there comes without a detour.
- */
-typedef struct mxg_nccl_memory {
-  uint64_t address; /* 0: none */
-  void *known;
-  bool of_nccl;
-} mxg_nccl_memory;
-mxg_status mxg_nccl_take(mxg_nccl_memory *memory, mxg_nccl *nccl, uint64_t bytes, mxg_error *err);
-void mxg_nccl_give(mxg_nccl_memory *memory, mxg_nccl *nccl); /* before the communicator is closed */
-
 /* ---- exchanges. Between begin and end everything is one group, given to `stream` at the end. Every rank of the
-** communicator makes the same groups in the same order, and for every send there is a receive of as many bytes. ---- */
+** communicator makes the same groups in the same order, and for every send there is a receive of as many bytes. Both
+** sides' memory is of cuMemAlloc: NCCL registers memory that it can map elsewhere, in captures by itself, and a message
+** of which only one side is registered never ends (the sides count its parts differently). ---- */
 
 mxg_status mxg_nccl_begin(mxg_nccl *nccl, mxg_error *err);
 mxg_status mxg_nccl_send(mxg_nccl *nccl, uint64_t from, uint64_t bytes, uint32_t peer, mxg_cu_stream *stream,

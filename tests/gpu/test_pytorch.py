@@ -162,9 +162,9 @@ for transport in ("copy", "direct"):
 wrong_devices(bundle)
 example(["export.py"])
 example(["export.py", "--transport", "copy", "--width", "2"])
-example(["reconcile.py"])
+example(["reconcile.py"], words="0 bytes wrong")
 example(["reconcile.py", "--set", "quantised=false"], code=1, words="nothing was quantised")
-example(["reconcile.py"], processes=2)  # on two GPUs, or both on one
+example(["reconcile.py"], processes=2, words="0 bytes wrong")  # on two GPUs, or both on one
 example(["export.py"], processes=2)
 example(["export.py", "--transport", "copy", "--width", "2"], processes=2)
 sys.exit(1 if failures else 0)

@@ -174,7 +174,7 @@ static uint64_t begin_rank(lab *l, uint32_t rank) {
   unsigned char *memory = aligned_alloc(256, (size_t)(staging / 256 + 1) * 256 + 256);
   assert_non_null(memory);
   memset(memory, 0xee, (size_t)(staging / 256 + 1) * 256 + 256);
-  r->staging.address = (uint64_t)(uintptr_t)memory;
+  r->staging = (uint64_t)(uintptr_t)memory;
   return all + staging;
 }
 
@@ -182,7 +182,7 @@ static uint64_t begin_rank(lab *l, uint32_t rank) {
 static void check_staging(lab *l, uint32_t rank) {
   uint64_t staging = 0;
   assert_true(mxg_nccl_measure(&l->ranks[rank], &staging));
-  const unsigned char *memory = (const unsigned char *)(uintptr_t)l->ranks[rank].staging.address;
+  const unsigned char *memory = (const unsigned char *)(uintptr_t)l->ranks[rank].staging;
   for (uint64_t i = staging; i < (staging / 256 + 1) * 256 + 256; i++) assert_int_equal(memory[i], 0xee);
 }
 
@@ -200,7 +200,7 @@ static void end_rank(lab *l, uint32_t rank) {
   drop_program(r);
   for (uint32_t i = 0; i < l->plan->slots; i++) free((void *)(uintptr_t)r->slots[i].memory);
   free(r->slots);
-  free((void *)(uintptr_t)r->staging.address);
+  free((void *)(uintptr_t)r->staging);
 }
 
 static void begin_lab(lab *l, const mxg_bundle *bundle, const stored *all, uint64_t chunk, bool aligned) {
@@ -367,7 +367,7 @@ static void few_exchanges(void **state) {
     }
     assert_true(mxg_nccl_measure(&r, &staging));
     assert_true(staging > 0 && staging <= plan->staging_cap);
-    r.staging.address = at;
+    r.staging = at;
     mxg_nccl_build(&r);
     assert_false(r.program.failed);
     tally n = count_ops(&r.program);

@@ -80,25 +80,25 @@ static void one_rank_sends_to_itself(void **state) {
   for (int round = 0; round < 2; round++) {
     unsigned char id[MXG_NCCL_ID_BYTES];
     mxg_nccl *nccl = NULL;
-    mxg_nccl_memory memory[2];
+    uint64_t memory[2];
     mxg_cu_graph *graph = NULL;
     double deadline = mxg_now() + 20;
     if (mxg_nccl_new_id(id, &err) || mxg_nccl_open(&nccl, id, 1, 0, deadline, &err)) fail_msg("%s", err.text);
     for (int i = 0; i < 2; i++)
-      if (mxg_nccl_take(&memory[i], nccl, bytes, &err)) fail_msg("%s", err.text);
-    assert_int_equal(mxg_gpu_fill(memory[0].address, 0x5a, bytes, stream, &err), MXG_OK);
+      if (mxg_gpu_alloc(&memory[i], bytes, &err)) fail_msg("%s", err.text);
+    assert_int_equal(mxg_gpu_fill(memory[0], 0x5a, bytes, stream, &err), MXG_OK);
     for (int captured = 0; captured < 2; captured++) {
-      assert_int_equal(mxg_gpu_fill(memory[1].address, 0, bytes, stream, &err), MXG_OK);
+      assert_int_equal(mxg_gpu_fill(memory[1], 0, bytes, stream, &err), MXG_OK);
       if (captured) assert_int_equal(mxg_graph_begin(stream, &err), MXG_OK);
       assert_int_equal(mxg_nccl_begin(nccl, &err), MXG_OK);
-      mxg_status sent = mxg_nccl_send(nccl, memory[0].address, bytes, 0, stream, &err);
-      if (sent == MXG_OK) sent = mxg_nccl_receive(nccl, memory[1].address, bytes, 0, stream, &err);
+      mxg_status sent = mxg_nccl_send(nccl, memory[0], bytes, 0, stream, &err);
+      if (sent == MXG_OK) sent = mxg_nccl_receive(nccl, memory[1], bytes, 0, stream, &err);
       if (mxg_nccl_end(nccl, deadline, &err) || sent) fail_msg("%s (captured: %d)", err.text, captured);
       if (captured) {
         assert_int_equal(mxg_graph_end(&graph, stream, &err), MXG_OK);
         assert_int_equal(mxg_graph_launch(graph, stream, &err), MXG_OK);
       }
-      assert_int_equal(mxg_gpu_copy((uint64_t)(uintptr_t)seen, memory[1].address, bytes, stream, &err), MXG_OK);
+      assert_int_equal(mxg_gpu_copy((uint64_t)(uintptr_t)seen, memory[1], bytes, stream, &err), MXG_OK);
       assert_int_equal(mxg_stream_wait(stream, &err), MXG_OK);
       assert_int_equal(mxg_nccl_look(nccl, &err), MXG_OK);
       for (size_t i = 0; i < bytes; i++)
@@ -107,7 +107,7 @@ static void one_rank_sends_to_itself(void **state) {
     double begin = mxg_now();
     if (round) mxg_nccl_abort(nccl);
     mxg_graph_free(graph);
-    for (int i = 0; i < 2; i++) mxg_nccl_give(&memory[i], nccl);
+    for (int i = 0; i < 2; i++) mxg_gpu_free(memory[i]);
     mxg_nccl_close(nccl);
     assert_true(mxg_now() - begin < 4);
   }
