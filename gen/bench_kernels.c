@@ -10,6 +10,7 @@
 #include "driver.h"
 #include "error.h"
 #include "launch.h"
+#include "mx_scale.h"
 #include "parallel.h"
 
 #include <stdio.h>
@@ -40,6 +41,7 @@ static void expert_shape(uint32_t i, uint32_t *rows, uint32_t *cols) {
 /* One plane of a side: elements or scales. On the host a band, on the GPU its repetitions. */
 typedef struct plane {
   uint64_t bytes; /* of a band */
+  uint64_t piece; /* what of it lies together on the GPU; 0: all */
   unsigned char *host;
   uint64_t gpu[sets_most];
 } plane;
@@ -185,6 +187,12 @@ static plane *planes_of(task *t, int i) {
   return all[i];
 }
 
+/* Rows of tiles of columns' swizzled scales run through all bands. */
+static uint64_t piece_of(const task *t, const mxg_encoding *e, uint64_t bytes) {
+  bool apart = t->repeats > 1 && e->layout == MX_SWIZZLED && mx_is_columnwise(e->block_rows, e->block_cols);
+  return apart ? bytes / ((t->shape->cols + 127) / 128) : 0;
+}
+
 enum { PLANES = 6, OUTPUTS = 2 /* the first plane that is written */ };
 
 /* Bytes of all planes on the GPU. */
@@ -209,7 +217,9 @@ static mxg_status size_planes(bench *b, task *t) {
     for (uint32_t d = 0; d < t->targets; d++) {
       mxg_encoding to = target_of(t, d);
       planes_of(t, OUTPUTS + 2 * (int)d)->bytes += (uint64_t)rows * cols * mxg_elem_bytes(to.elem);
-      planes_of(t, OUTPUTS + 2 * (int)d + 1)->bytes += scales_of(&to, rows, cols);
+      plane *scales = planes_of(t, OUTPUTS + 2 * (int)d + 1);
+      scales->bytes += scales_of(&to, rows, cols);
+      scales->piece = piece_of(t, &to, scales->bytes);
     }
   }
   t->elements *= t->repeats;
@@ -318,6 +328,15 @@ static void compare_some(void *user, uint64_t i, unsigned worker) {
   for (uint64_t k = first; k < first + count; k++) c->wrong[worker % 256] += c->got[k] != c->want[k];
 }
 
+/* `count` bytes of band r, from `at` on: a piece of many divides both. */
+static mxg_status read_band(bench *b, const task *t, const plane *p, uint64_t gpu, uint32_t r, uint64_t at,
+                            uint64_t count) {
+  uint64_t to = (uintptr_t)b->pinned, piece = p->piece, pitch = piece * t->repeats;
+  if (!piece) return mxg_gpu_copy(to, gpu + r * p->bytes + at, count, b->stream, b->err);
+  return mxg_gpu_copy_rows(to, piece, gpu + at / piece * pitch + r * piece, pitch, piece, count / piece, b->stream,
+                           b->err);
+}
+
 static mxg_status check_outputs(bench *b, task *t, mxg_bench_line *line) {
   for (uint32_t s = 0; s < t->sets; s++) {
     for (int i = OUTPUTS; i < PLANES; i++) {
@@ -325,7 +344,7 @@ static mxg_status check_outputs(bench *b, task *t, mxg_bench_line *line) {
       for (uint32_t r = 0; r < t->repeats; r++) {
         for (uint64_t at = 0; at < p->bytes; at += b->pinned_bytes) {
           uint64_t count = p->bytes - at < b->pinned_bytes ? p->bytes - at : b->pinned_bytes;
-          MXG_TRY(mxg_gpu_copy((uintptr_t)b->pinned, p->gpu[s] + r * p->bytes + at, count, b->stream, b->err));
+          MXG_TRY(read_band(b, t, p, p->gpu[s], r, at, count));
           MXG_TRY(mxg_stream_wait(b->stream, b->err));
           comparison c = {.got = b->pinned, .want = p->host + at, .bytes = count};
           mxg_pool_run(b->pool, compare_some, &c, (count + fill_part - 1) / fill_part);
