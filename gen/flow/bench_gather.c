@@ -484,8 +484,8 @@ static mxg_status bench_peer(bench *b, mxg_error *err) {
   *line = (mxg_gather_line){.transport = "nccl all-gather", .chosen = MXG_NCCL, .median = peer.median};
   line->least = peer.least;
   line->most = peer.most;
-  snprintf(line->why, sizeof line->why, "NCCL's own, of as many bytes and nothing else; the best of 1 to 32 pieces: %u",
-           peer.pieces);
+  snprintf(line->why, sizeof line->why,
+           "NCCL's own, of as many bytes and nothing else; the best of several numbers of pieces: %u", peer.pieces);
   b->ask->line_count++;
   return MXG_OK;
 }

@@ -1,5 +1,5 @@
-/* bench_nccl.c -- see bench_nccl.h. A thread a rank; memory is NCCL's own and known to it, which is its best known
- * form. */
+/* bench_nccl.c -- see bench_nccl.h. A thread a rank. Pieces take turns in memory of bounded size: a model's targets
+** leave no room for all that is gathered. */
 #include "bench_nccl.h"
 
 #include "clock.h"
@@ -12,7 +12,7 @@
 
 enum { timeout_s = 60, sizes = 4, warm = 2 };
 static const unsigned piece_counts[sizes] = {1, 2, 8, 32};
-static const uint64_t least_piece = 1 << 20;
+static const uint64_t least_piece = 1 << 20, most_piece = 512 << 20;
 
 typedef struct crew {
   mxg_peer_gather *ask;
@@ -35,20 +35,28 @@ typedef struct member {
   mxg_error error;
 } member;
 
+static uint64_t shard_of(const mxg_peer_gather *ask) { return ask->received / (ask->ranks - 1); }
+
+/* Bytes of one all-gather, of each rank, where there shall be `pieces` of them. */
+static uint64_t piece_of(uint64_t shard, unsigned pieces) {
+  uint64_t piece = (shard / pieces + 127) / 128 * 128, most = shard < most_piece ? shard : most_piece;
+  return piece && piece < most ? piece : most;
+}
+
 static bool is_tried(const mxg_peer_gather *ask, unsigned size) {
-  return size == 0 || ask->received / (ask->ranks - 1) / piece_counts[size] >= least_piece;
+  return size == 0 || shard_of(ask) / piece_counts[size] >= least_piece;
 }
 
 static mxg_status open_member(member *m, mxg_error *err) {
   mxg_peer_gather *ask = m->crew->ask;
-  uint64_t shard = ask->received / (ask->ranks - 1);
+  uint64_t room = piece_of(shard_of(ask), 1);
   MXG_TRY(mxg_gpu_use(ask->gpus[m->rank], err));
   MXG_TRY(mxg_nccl_open(&m->nccl, m->crew->id, ask->ranks, m->rank, m->crew->deadline, err));
-  MXG_TRY(mxg_gpu_alloc(&m->from, shard, err));
-  MXG_TRY(mxg_gpu_alloc(&m->to, shard * ask->ranks, err));
+  MXG_TRY(mxg_gpu_alloc(&m->from, room, err));
+  MXG_TRY(mxg_gpu_alloc(&m->to, room * ask->ranks, err));
   MXG_TRY(mxg_stream_create(&m->stream, err));
   for (int i = 0; i < 2; i++) MXG_TRY(mxg_event_create(&m->times[i], true, err));
-  return mxg_gpu_fill(m->from, (uint8_t)(0x31 + m->rank), shard, m->stream, err);
+  return mxg_gpu_fill(m->from, (uint8_t)(0x31 + m->rank), room, m->stream, err);
 }
 
 static void close_member(member *m) {
@@ -62,13 +70,12 @@ static void close_member(member *m) {
 
 static mxg_status gather_pieces(member *m, unsigned pieces, mxg_error *err) {
   const mxg_peer_gather *ask = m->crew->ask;
-  uint64_t shard = ask->received / (ask->ranks - 1), piece = shard / pieces / 128 * 128;
-  if (piece == 0) piece = shard;
-  for (unsigned i = 0; i < pieces; i++) {
-    uint64_t at = i * piece, bytes = i + 1 < pieces ? piece : shard - at;
+  uint64_t shard = shard_of(ask), piece = piece_of(shard, pieces), turns = piece_of(shard, 1) / piece;
+  for (uint64_t i = 0, done = 0; done < shard; i++) {
+    uint64_t at = i % turns * piece, bytes = shard - done < piece ? shard - done : piece;
+    done += bytes;
     MXG_TRY(mxg_nccl_begin(m->nccl, err));
-    mxg_status status =
-        mxg_nccl_all_gather(m->nccl, m->from + at, m->to + at * ask->ranks, bytes, m->stream, err);
+    mxg_status status = mxg_nccl_all_gather(m->nccl, m->from + at, m->to + at * ask->ranks, bytes, m->stream, err);
     mxg_status ended = mxg_nccl_end(m->nccl, m->crew->deadline, status == MXG_OK ? err : NULL);
     MXG_TRY(status);
     MXG_TRY(ended);
@@ -160,7 +167,7 @@ static void judge(crew *c) {
       }
     double median = mxg_median(times, ask->repeats);
     if (size && median >= ask->median) continue;
-    ask->pieces = piece_counts[size];
+    ask->pieces = (unsigned)((shard_of(ask) - 1) / piece_of(shard_of(ask), piece_counts[size]) + 1);
     ask->least = times[0];
     ask->median = median;
     ask->most = times[ask->repeats - 1];
@@ -172,7 +179,7 @@ mxg_status mxg_peer_gather_run(mxg_peer_gather *ask, mxg_error *err) {
             .deadline = mxg_now() + timeout_s,
             .lock = PTHREAD_MUTEX_INITIALIZER,
             .opened = PTHREAD_COND_INITIALIZER};
-  if (ask->ranks < 2 || ask->received / (ask->ranks - 1) == 0 || ask->repeats == 0) return MXG_OK;
+  if (ask->ranks < 2 || shard_of(ask) == 0 || ask->repeats == 0) return MXG_OK;
   MXG_TRY(mxg_nccl_new_id(c.id, err));
   member *members = mxg_alloc(ask->ranks * sizeof *members);
   pthread_t *threads = mxg_alloc(ask->ranks * sizeof *threads);
