@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { most_rounds = 64 /* of a bucket */, swizzled_tile = 512 };
-static const uint64_t default_most = (uint64_t)512 << 20, default_least = (uint64_t)64 << 20;
+static const uint64_t default_most = (uint64_t)256 << 20, default_least = (uint64_t)64 << 20;
 
 /* ---- rounds ---- */
 

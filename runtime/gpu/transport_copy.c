@@ -1,7 +1,8 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Five things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as
-** measured on H100s), and are few: what lies together at its source is brought together and by one copy, many
+** Six things keep the link busy. Copies from one peer follow each other on one stream (more of them disturb each other,
+** as measured on H100s). Every peer has a stream of its own: ranks that take one source after another are soon at the
+** same one, and there get half of its link each while other links rest. Copies are few: what lies together at its source is brought together and by one copy, many
 ** experts of a stack say, whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards
 ** the end, where nothing is left to hide a conversion behind. Kernels beside copies take a part of the memory's
 ** bandwidth only (mxg_program_spread). And nothing is staged without need: elements that stay as they are go
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 
 enum {
-  default_streams = 1,
   default_chunk = 128 << 20,
   least_chunk = 3 << 20,
   small_most = 128 << 10,
@@ -26,12 +26,19 @@ typedef enum way {
   way_direct  /* read where it lies */
 } way;
 
-/* Parts [first, first + count) are in their slot when event `event` has happened. */
+/* Parts [first, first + count) are in their slot when event `event` has happened. `order`: among those of its bucket,
+** by when they come. */
 typedef struct chunk {
-  uint32_t bucket, event;
+  uint32_t bucket, event, order;
   uint32_t first, count;
   uint64_t slot;
 } chunk;
+
+/* What comes from one peer, or where streams are few from several. */
+typedef struct lane {
+  uint64_t left;         /* to receive still */
+  unsigned turn, chunks; /* copied so far; of this bucket */
+} lane;
 
 /* Where a segment of a part lies in the slot. */
 typedef struct spot {
@@ -62,9 +69,11 @@ typedef struct maker {
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
   bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
-  unsigned streams, turn;
-  uint64_t most, small;       /* bytes of a chunk; of a part that is not worth a copy */
-  uint64_t left, chunk_bytes; /* to receive still; in the chunk in the making */
+  uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
+  lane *lanes, *lane;
+  unsigned streams, lane_count;
+  uint64_t most, small; /* bytes of a chunk; of a part that is not worth a copy */
+  uint64_t chunk_bytes; /* in the chunk in the making */
   uint32_t chunk_first, bucket;
   uint64_t slot;
 } maker;
@@ -72,7 +81,7 @@ typedef struct maker {
 /* ---- copies ---- */
 
 static uint64_t chunk_limit(const maker *m) {
-  uint64_t limit = m->left / 4;
+  uint64_t limit = m->lane->left / 4;
   if (limit < least_chunk) limit = least_chunk;
   return limit < m->most ? limit : m->most;
 }
@@ -152,18 +161,21 @@ static void bring_loads(maker *m) {
 
 static void end_chunk(maker *m) {
   uint32_t count = (uint32_t)m->parts.count - m->chunk_first;
-  unsigned stream = 1 + m->turn % m->streams;
+  if (!m->lane) return; /* nothing has begun */
+  const unsigned own = (unsigned)(m->lane - m->lanes), deep = m->streams / m->lane_count;
+  const unsigned stream = 1 + own + m->lane_count * (m->lane->turn % deep);
   bring_loads(m);
   mxg_copies_apart(&m->copies);
   for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
-  m->turn += m->copies.count != 0;
+  m->lane->turn += m->copies.count != 0;
   m->program->failed = m->program->failed || m->copies.failed;
   if (count) {
     chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
     m->program->failed = m->program->failed || !c;
-    if (c) *c = (chunk){m->bucket, mxg_program_record(m->program, stream), m->chunk_first, count, m->slot};
+    uint32_t event = mxg_program_record(m->program, stream), order = m->lane->chunks++ * m->lane_count + own;
+    if (c) *c = (chunk){m->bucket, event, order, m->chunk_first, count, m->slot};
   }
-  m->left -= m->chunk_bytes < m->left ? m->chunk_bytes : m->left;
+  m->lane->left -= m->chunk_bytes < m->lane->left ? m->chunk_bytes : m->lane->left;
   m->copies.count = m->copies.fixed = m->load_count = 0;
   m->chunk_first = (uint32_t)m->parts.count;
   m->chunk_bytes = 0;
@@ -230,7 +242,10 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
 }
 
 static void gather(maker *m, const mxg_step *step) {
-  if (m->bucket != step->bucket) end_chunk(m);
+  lane *from = &m->lanes[m->lane_of[step->peer]];
+  if (m->bucket != step->bucket || m->lane != from) end_chunk(m);
+  for (unsigned i = 0; i < m->lane_count && m->bucket != step->bucket; i++) m->lanes[i].chunks = 0;
+  m->lane = from;
   m->bucket = step->bucket;
   m->slot = mxg_rank_slot(m->rank, step->slot);
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
@@ -277,6 +292,10 @@ static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint3
   mxg_program_launch(m->program, 0, far ? lent->pieces[first].kernel_direct : lent->pieces[first].kernel, made, tiles);
 }
 
+static int by_order(const void *a, const void *b) {
+  return compare(((const chunk *)a)->order, ((const chunk *)b)->order);
+}
+
 static void convert_chunk(maker *m, const chunk *c) {
   mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
   mxg_program_follow(m->program, 0, c->event);
@@ -304,8 +323,10 @@ static void convert(maker *m, const mxg_step *step) {
     next = i + 1;
     if (pieces[i].wire_bytes) {
       if (m->bucket == step->bucket) end_chunk(m);
-      for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
-        convert_chunk(m, &m->chunks[m->chunks_done]);
+      size_t last = m->chunks_done;
+      while (last < m->chunk_count && m->chunks[last].bucket == step->bucket) last++;
+      if (last > m->chunks_done + 1) qsort(&m->chunks[m->chunks_done], last - m->chunks_done, sizeof *m->chunks, by_order);
+      for (; m->chunks_done < last; m->chunks_done++) convert_chunk(m, &m->chunks[m->chunks_done]);
     } else if (!kept[pieces[i].dst]) {
       while (next < end && !pieces[next].wire_bytes && !kept[pieces[next].dst]) next++;
       mxg_rank_convert(m->rank, 0, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
@@ -343,10 +364,40 @@ static bool in_order(const mxg_gpu_rank *r) {
   return true;
 }
 
+/* A lane for each peer, or fewer when there are fewer streams. */
+static void find_lanes(maker *m) {
+  const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
+  const uint32_t end = rank->first_step + rank->steps;
+  uint32_t peers = 0;
+  m->lane_of = mxg_alloc(m->plan->rank_count * sizeof *m->lane_of);
+  m->lanes = mxg_alloc((MXG_STREAMS_MOST - 1) * sizeof *m->lanes);
+  m->program->failed = m->program->failed || !m->lane_of || !m->lanes;
+  if (m->program->failed) return;
+  for (uint32_t r = 0; r < m->plan->rank_count; r++) m->lane_of[r] = MXG_NONE;
+  for (uint32_t s = rank->first_step; s < end; s++) {
+    const mxg_step *step = &m->plan->steps[s];
+    if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(m->rank, step)) continue;
+    if (m->lane_of[step->peer] == MXG_NONE) m->lane_of[step->peer] = peers++;
+  }
+  if (m->streams == 0) m->streams = peers ? peers : 1;
+  if (m->streams > MXG_STREAMS_MOST - 1) m->streams = MXG_STREAMS_MOST - 1;
+  m->lane_count = peers < m->streams && peers ? peers : m->streams;
+  if (m->most / m->lane_count) m->most /= m->lane_count;
+  for (uint32_t r = 0; r < m->plan->rank_count; r++)
+    if (m->lane_of[r] != MXG_NONE) m->lane_of[r] %= m->lane_count;
+  for (uint32_t s = rank->first_step; s < end; s++) {
+    const mxg_step *step = &m->plan->steps[s];
+    if (step->kind == MXG_STEP_GATHER && mxg_rank_takes(m->rank, step))
+      m->lanes[m->lane_of[step->peer]].left += step->bytes;
+  }
+}
+
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
-  const uint64_t receives = m->left = mxg_rank_receives(m->rank);
+  const bool receives = mxg_rank_receives(m->rank) > 0;
+  find_lanes(m);
+  if (m->program->failed) return;
   m->packs = in_order(m->rank);
   if (receives) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
@@ -373,8 +424,7 @@ static void make(maker *m) {
 void mxg_copy_build(mxg_gpu_rank *r) {
   const mxg_exec_options *options = &r->team->view->options;
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
-  m.streams = options->copy_streams ? options->copy_streams : default_streams;
-  if (m.streams > MXG_STREAMS_MOST - 1) m.streams = MXG_STREAMS_MOST - 1;
+  m.streams = options->copy_streams;
   m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
   m.small = m.most / small_share;
   if (m.small > small_most) m.small = small_most;
@@ -386,6 +436,8 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_free(m.spots);
   mxg_free(m.loads);
   mxg_free(m.chunks);
+  mxg_free(m.lane_of);
+  mxg_free(m.lanes);
 }
 
 static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {

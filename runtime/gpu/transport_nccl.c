@@ -1,7 +1,7 @@
 /* transport_nccl.c -- every rank sends what others want of it and receives what it wants, round by round, and kernels
 ** convert behind. Any GPUs that NCCL connects will do, on one machine or many.
 **
-** Streams: 1 exchanges, 2 packs, 0 converts. What lies together at its source is sent from where it lies; the rest is
+** Streams: 1 exchanges, 2 packs, 0 converts. What lies together and is large is sent from where it lies; the rest is
 ** packed first, while the round before is under way. What is sent and received lies in memory of cuMemAlloc
 ** (nccl.h says why). How a communicator comes to be, and when it is given up, is nccl_team.c's. */
 #include "error.h"
@@ -11,7 +11,9 @@
 #include <stdlib.h>
 
 enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2, pack_areas = 2 };
-static const uint64_t least_whole = 4 << 20; /* below that a message of its own costs more than the packing */
+/* What lies together is sent as a message of its own from this size on. On two H100s an exchange of one message runs at 272 to 281
+** GB/s beside conversions, one of about twenty-five at 184. */
+static const uint64_t least_whole = 64 << 20;
 
 /* A gather step that concerns this rank, as its receiver or as its source. */
 typedef struct want {

@@ -30,6 +30,7 @@ typedef struct mxg_load {
   uint64_t received, converted; /* bytes; converted: read and written */
   uint64_t straight;            /* of the received: what needs no kernel, and goes where it belongs by a copy */
   uint32_t buckets;             /* that have conversions */
+  bool several;                 /* ranks that it receives from */
 } mxg_load;
 
 /* What a rank does, in all or in one group. */

@@ -35,8 +35,9 @@ static void costs_are_what_the_rates_say(void **state) {
                            .copy_start = 10e-6,
                            .nccl_start = 20e-6,
                            .copy_share = .5};
-  const mxg_load pulls = {1000000000, 2000000000, 0, 3}, local = {0, 2000000000, 0, 3};
-  const mxg_load straight = {1000000000, 2000000000, 1000000000, 3}, heavy = {1000000000, 18000000000, 0, 3};
+  const mxg_load pulls = {1000000000, 2000000000, 0, 3, false}, local = {0, 2000000000, 0, 3, false};
+  const mxg_load straight = {1000000000, 2000000000, 1000000000, 3, false}, heavy = {1000000000, 18000000000, 0, 3, false};
+  const mxg_load several = {1000000000, 2000000000, 1000000000, 3, true};
   assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
   /* 20 ms of the link beside 4 ms of memory, for wires are written and sources are read by peers; beside 2 ms where
   ** nothing is staged; beside 20 ms. */
@@ -44,6 +45,9 @@ static void costs_are_what_the_rates_say(void **state) {
   assert_near(mxg_cost(&rates, MXG_COPY, &straight), 0.0200005 + 11e-6, 1e-8);
   assert_near(mxg_cost(&rates, MXG_COPY, &heavy), 0.02 * 1.189207 + 11e-6, 1e-8);
   assert_near(mxg_cost(&rates, MXG_DIRECT, &pulls), 0.02 + 7e-6, 1e-9);
+  /* Links that several share are slower, more so for copies. */
+  assert_near(mxg_cost(&rates, MXG_DIRECT, &several), 0.02 / .955 + 7e-6, 1e-8);
+  assert_true(mxg_cost(&rates, MXG_COPY, &several) > 0.02 / .62);
   assert_near(mxg_cost(&rates, MXG_NCCL, &pulls), 0.025 + 60e-6 + 0.002 / 3 + 1e-6, 1e-9);
   assert_near(mxg_cost_floor(&rates, &local), 0.002, 1e-9);
   assert_near(mxg_cost(&rates, MXG_COPY, &local), 0.002 + 1e-6, 1e-9); /* nothing is copied */
