@@ -19,7 +19,7 @@ fi
 check() {
   local tool=$1 name=$2 start=$SECONDS out=$work/$1.$2
   shift 2
-  if compute-sanitizer --tool "$tool" --error-exitcode 9 "$@" >"$out" 2>&1; then
+  if timeout 200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$@" >"$out" 2>&1; then
     echo "clean   $tool  $name  $((SECONDS - start)) s"
   else
     echo "FAILED  $tool  $name"
@@ -28,12 +28,18 @@ check() {
   fi
 }
 
+for name in tiny_dense tiny_moe; do
+  "$mxgen" shard "$root/recipes/$name.lua" --random 3 --out "$work/$name" >/dev/null || touch "$work/failed"
+done
 for tool in memcheck racecheck initcheck; do
   for name in kernels both recipes; do
     check $tool $name "$tests/test_${name}_gpu" &
   done
   for name in tiny_dense tiny_moe; do
-    check $tool $name "$mxgen" bench "$root/recipes/$name.lua" --transport direct --repeats 1 &
+    for transport in copy direct; do
+      check $tool $name.$transport "$mxgen" run "$root/recipes/$name.lua" --weights "$work/$name" \
+        --out "$work/$name.$tool.$transport" --all-ranks --transport $transport &
+    done
   done
 done
 wait
