@@ -108,6 +108,12 @@ def compiled(function):
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 
+def quantise_into(mx_tensor, x, elements, scales, elem, mode):
+    scale, data = mx_tensor.to_mx(x, elem, 32, scaling_mode=mode)
+    elements.copy_(data)
+    scales.copy_(scale)
+
+
 def import_torchao():
     """Its Triton kernels for quantising are gated to newer GPUs when their module is imported, and run on Hopper. `rceil` is
     left out: it is an instruction that Hopper has not."""
@@ -153,6 +159,8 @@ def run(mxgen, rows, cols):
         ours["row.e4m3.rceil.block"].prepare(rows, cols, t, None, data, scale)()
         made.append((data, scale))
     e4m3, e8m0 = torch.float8_e4m3fn, torch.float8_e8m0fnu
+    outputs = [(torch.empty((rows, cols), **byte), torch.empty((rows, cols // 32), **byte)) for _ in range(sets)]
+    wide = [torch.empty((rows, cols), device="cuda", dtype=torch.bfloat16) for _ in range(sets)]
     peers = {}
     try:
         torchao, kernels, mx_tensor, mode = import_torchao()
@@ -160,8 +168,14 @@ def run(mxgen, rows, cols):
         for rule in ("rceil", "floor"):
             quantise = compiled(lambda t, m=getattr(mode, rule.upper()): mx_tensor.to_mx(t, e4m3, 32, scaling_mode=m))
             peers[f"quantise rowwise {rule}", "torchao compiled to_mx"] = lambda i, f=quantise: f(x[i])
+            into = compiled(lambda t, q, s, m=getattr(mode, rule.upper()): quantise_into(mx_tensor, t, q, s, e4m3, m))
+            peers[f"quantise rowwise {rule}", "the same, into our outputs"] = lambda i, f=into: f(
+                x[i], outputs[i][0].view(e4m3), outputs[i][1].view(e8m0))
         undo = compiled(lambda q, s: mx_tensor.to_dtype(q, s, e4m3, 32, torch.bfloat16))
+        undo_into = compiled(lambda q, s, o: o.copy_(mx_tensor.to_dtype(q, s, e4m3, 32, torch.bfloat16)))
         peers["dequantise to bf16", "torchao compiled to_dtype"] = lambda i: undo(made[i][0].view(e4m3), made[i][1].view(e8m0))
+        peers["dequantise to bf16", "the same, into our outputs"] = lambda i: undo_into(
+            made[i][0].view(e4m3), made[i][1].view(e8m0), wide[i])
         peers["dequantise to bf16", "triton_mxfp8_dequant_dim0"] = lambda i: kernels.triton_mxfp8_dequant_dim0(
             made[i][0].view(e4m3), made[i][1], torch.bfloat16, 32)
         for work, name in (("quantise rowwise floor", "triton_to_mxfp8_dim0"), ("quantise columnwise floor", "triton_to_mxfp8_dim1")):
@@ -184,8 +198,6 @@ def run(mxgen, rows, cols):
     print(f"{torch.cuda.get_device_name()}, {versions}")
     print(f"{rows}x{cols}: copy of {nbytes * 1e-6:.1f} MB {ceiling:.2f} us, {nbytes / ceiling * 1e-6:.3f} TB/s")
     table = Table(nbytes, ceiling)
-    outputs = [(torch.empty((rows, cols), **byte), torch.empty((rows, cols // 32), **byte)) for _ in range(sets)]
-    wide = [torch.empty((rows, cols), device="cuda", dtype=torch.bfloat16) for _ in range(sets)]
     works = {"quantise rowwise rceil": "row.e4m3.rceil.block", "quantise rowwise floor": "row.e4m3.floor.block",
              "quantise columnwise floor": "column.floor", "dequantise to bf16": "e4m3.to_bf16"}
     for work, kernel in works.items():

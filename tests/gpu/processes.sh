@@ -66,4 +66,12 @@ for bundle in "$work"/small/*.mxb "$work"/large/*.mxb; do
     timeout 300 "$lost" "$bundle" $transport "$turns" || { echo "FAILED: lost $bundle $transport"; failed=1; }
   done
 done
+# NCCL takes one rank a GPU: the large one only.
+if "$mxgen" bench "$root/tests/bench/recipes/one_row.lua" --transport nccl --repeats 1 --processes 2 >"$work/out" 2>"$work/err"; then
+  for bundle in "$work"/large/*.mxb; do
+    timeout 300 "$lost" "$bundle" nccl "$turns" || { echo "FAILED: lost $bundle nccl"; failed=1; }
+  done
+else
+  grep -q "MX0524\|MX0525" "$work/err" || { echo "FAILED: --transport nccl --processes 2"; cat "$work/err"; failed=1; }
+fi
 exit $failed
