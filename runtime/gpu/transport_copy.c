@@ -11,9 +11,10 @@
 #include "transport_gpu.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
-  default_chunk = 128 << 20,
+  default_chunk = 256 << 20,
   least_chunk = 3 << 20,
   small_most = 128 << 10,
   small_share = 256
@@ -45,13 +46,21 @@ typedef struct spot {
   uint64_t data, scale; /* addresses */
 } spot;
 
-/* A segment's elements or scales, in the chunk in the making. */
+/* A segment's elements or scales that are copied. `chunk`: of the region. */
 typedef struct load {
   mxg_copy copy;
   uint64_t home; /* what its source lies in: copies that end and begin there may be one */
-  uint32_t part, segment;
+  uint32_t part, chunk, segment;
   bool scales;
 } load;
+
+/* A part of the region in the making, which is what one lane brings of one bucket: where its source lies, and where it
+** comes to stand: in the order of the sources, cut into chunks, and there by kernel. */
+typedef struct seat {
+  uint64_t home, src;
+  uint32_t part, chunk, kernel, turn;
+  way how;
+} seat;
 
 typedef struct maker {
   mxg_gpu_rank *rank;
@@ -64,7 +73,9 @@ typedef struct maker {
   size_t chunk_count, chunk_capacity, chunks_done;
   spot *spots; /* one a segment of the parts */
   size_t spot_count, spot_capacity;
-  load *loads; /* of the chunk in the making, and its copies */
+  seat *seats; /* of the region in the making, and what of it is copied */
+  size_t seat_count, seat_capacity;
+  load *loads;
   size_t load_count, load_capacity;
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
@@ -73,8 +84,8 @@ typedef struct maker {
   lane *lanes, *lane;
   unsigned streams, lane_count;
   uint64_t most, small; /* bytes of a chunk; of a part that is not worth a copy */
-  uint64_t chunk_bytes; /* in the chunk in the making */
-  uint32_t chunk_first, bucket;
+  uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
+  uint32_t region_first, bucket;
   uint64_t slot;
 } maker;
 
@@ -88,17 +99,34 @@ static uint64_t chunk_limit(const maker *m) {
 
 static int compare(uint64_t a, uint64_t b) { return a < b ? -1 : a > b; }
 
+static int by_address(const void *a, const void *b) {
+  const seat *x = a, *y = b;
+  int order = compare(x->home, y->home);
+  if (order == 0) order = compare(x->src, y->src);
+  return order ? order : compare(x->part, y->part);
+}
+
+static int by_launch(const void *a, const void *b) {
+  const seat *x = a, *y = b;
+  int order = compare(x->chunk, y->chunk);
+  if (order == 0) order = compare(x->how, y->how);
+  if (order == 0) order = compare(x->kernel, y->kernel);
+  return order ? order : compare(x->turn, y->turn);
+}
+
 static int by_source(const void *a, const void *b) {
   const load *x = a, *y = b;
-  int order = compare(x->home, y->home);
+  int order = compare(x->chunk, y->chunk);
+  if (order == 0) order = compare(x->home, y->home);
   if (order == 0) order = compare(x->copy.src, y->copy.src);
   return order ? order : compare(x->segment, y->segment);
 }
 
-/* Elements of all parts, then scales; parts have their segments in order. */
+/* Elements of a chunk's parts, then scales; parts have their segments in order. */
 static int by_part(const void *a, const void *b) {
   const load *x = a, *y = b;
-  int order = compare(x->scales, y->scales);
+  int order = compare(x->chunk, y->chunk);
+  if (order == 0) order = compare(x->scales, y->scales);
   return order ? order : compare(x->segment, y->segment);
 }
 
@@ -107,28 +135,26 @@ static uint64_t *spot_of(maker *m, const load *l) {
 }
 
 /* Every part in its own wire form. */
-static void spread(maker *m, const mxg_plan *lent) {
-  uint32_t last = MXG_NONE;
-  for (size_t i = 0; i < m->load_count; i++) {
-    const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
-    if (m->loads[i].part == last || m->loads[i].scales) continue;
-    last = m->loads[i].part;
-    uint64_t data = m->slot + part->wire_offset, scale = data + mxg_wire_of(lent, part).scale_offset;
+static void spread(maker *m) {
+  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+  for (size_t i = m->region_first; i < m->parts.count; i++) {
+    const mxg_piece *part = &m->parts.pieces[i];
+    uint64_t data = m->slot + part->wire_offset, scale = data + mxg_wire_of(&lent, part).scale_offset;
     for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++) {
       m->spots[s] = (spot){data, scale};
-      data += mxg_segment_data_bytes(lent, part, &m->parts.segments[s]);
-      scale += mxg_segment_scale_bytes(lent, part, &m->parts.segments[s]);
+      data += mxg_segment_data_bytes(&lent, part, &m->parts.segments[s]);
+      scale += mxg_segment_scale_bytes(&lent, part, &m->parts.segments[s]);
     }
   }
 }
 
 static uint64_t align_up(uint64_t x) { return (x + 15) / 16 * 16; }
 
-/* All of it in the order of the sources; false where alignment makes that more than the parts have. */
+/* All of the region in the order of the sources; false where alignment makes that more than its parts have. */
 static bool pack(maker *m) {
   uint64_t at = UINT64_MAX, end = 0;
-  for (size_t i = 0; i < m->load_count; i++) {
-    const mxg_piece *part = &m->parts.pieces[m->loads[i].part];
+  for (size_t i = m->region_first; i < m->parts.count; i++) {
+    const mxg_piece *part = &m->parts.pieces[i];
     if (at > part->wire_offset) at = part->wire_offset;
     if (end < part->wire_offset + part->wire_bytes) end = part->wire_offset + part->wire_bytes;
   }
@@ -142,43 +168,114 @@ static bool pack(maker *m) {
   return true;
 }
 
-/* Copies of all that the chunk stages. */
-static void bring_loads(maker *m) {
-  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
-  if (m->load_count == 0 || m->program->failed) return;
-  qsort(m->loads, m->load_count, sizeof *m->loads, by_source);
-  if (!m->packs || !pack(m)) {
-    qsort(m->loads, m->load_count, sizeof *m->loads, by_part);
-    spread(m, &lent);
+/* The copies that are there, on the lane's stream whose turn it is. Returns that. */
+static unsigned give_copies(maker *m) {
+  const unsigned own = (unsigned)(m->lane - m->lanes), deep = m->streams / m->lane_count;
+  const unsigned stream = 1 + own + m->lane_count * (m->lane->turn % deep);
+  mxg_copies_apart(&m->copies);
+  for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
+  m->program->failed = m->program->failed || m->copies.failed;
+  m->lane->turn += m->copies.count != 0;
+  m->copies.count = m->copies.fixed = 0;
+  return stream;
+}
+
+static void take_from_lane(maker *m, uint64_t bytes) { m->lane->left -= bytes < m->lane->left ? bytes : m->lane->left; }
+
+static void give_straight(maker *m) {
+  if (m->lane) (void)give_copies(m);
+  if (m->lane) take_from_lane(m, m->straight_bytes);
+  m->straight_bytes = 0;
+}
+
+/* Whether the array that seat i is of has no more than `most` bytes behind it, or as much as nothing. */
+static bool nearly_ends(const maker *m, size_t i, uint64_t most) {
+  const uint32_t array = m->parts.pieces[m->seats[i].part].src;
+  uint64_t behind = 0;
+  while (++i < m->seat_count && m->parts.pieces[m->seats[i].part].src == array && behind <= most)
+    behind += m->parts.pieces[m->seats[i].part].wire_bytes;
+  return behind > 0 && behind <= most;
+}
+
+/* Cuts the seats, which are in the order of their sources, into chunks, at the ends of arrays where they are near: what
+** is cut are two more copies. Returns how many. */
+static uint32_t cut_chunks(maker *m) {
+  uint32_t chunks = 0;
+  uint64_t bytes = 0, limit = chunk_limit(m);
+  for (size_t i = 0; i < m->seat_count; i++) {
+    seat *s = &m->seats[i];
+    s->turn = (uint32_t)i;
+    s->chunk = chunks;
+    bytes += m->parts.pieces[s->part].wire_bytes;
+    if (i + 1 < m->seat_count && (bytes < limit || (bytes < limit * 3 / 2 && nearly_ends(m, i, limit / 2)))) continue;
+    chunks++;
+    take_from_lane(m, bytes);
+    limit = chunk_limit(m);
+    bytes = 0;
   }
-  for (size_t i = 0; i < m->load_count; i++) {
+  return chunks;
+}
+
+/* Parts go to their seats, and loads know their chunks. */
+static void take_seats(maker *m) {
+  size_t count = m->seat_count;
+  mxg_piece *pieces = mxg_alloc(count * sizeof *pieces);
+  unsigned char *ways = mxg_alloc(count);
+  uint32_t *chunks = mxg_alloc(count * sizeof *chunks); /* by part as it was */
+  if (pieces && ways && chunks) {
+    for (size_t i = 0; i < count; i++) {
+      pieces[i] = m->parts.pieces[m->seats[i].part];
+      ways[i] = m->ways[m->seats[i].part];
+      chunks[m->seats[i].part - m->region_first] = m->seats[i].chunk;
+    }
+    memcpy(m->parts.pieces + m->region_first, pieces, count * sizeof *pieces);
+    memcpy(m->ways + m->region_first, ways, count);
+    for (size_t i = 0; i < m->load_count; i++) m->loads[i].chunk = chunks[m->loads[i].part - m->region_first];
+  } else {
+    m->program->failed = true;
+  }
+  mxg_free(pieces);
+  mxg_free(ways);
+  mxg_free(chunks);
+}
+
+/* Copies and event of one chunk. `*next`, of the loads, and `*at`, of the seats, go to the next one's. */
+static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
+  const size_t first = *at;
+  for (size_t i = *next; i < m->load_count && m->loads[i].chunk == number; i++, ++*next) {
     load *l = &m->loads[i];
-    if (i == 0 || l->home != l[-1].home) mxg_copies_apart(&m->copies);
+    if (i == 0 || l->chunk != l[-1].chunk || l->home != l[-1].home) mxg_copies_apart(&m->copies);
     l->copy.dst = *spot_of(m, l);
     mxg_copies_add(&m->copies, l->copy);
   }
+  const unsigned stream = give_copies(m), own = (unsigned)(m->lane - m->lanes);
+  while (*at < m->seat_count && m->seats[*at].chunk == number) ++*at;
+  chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
+  m->program->failed = m->program->failed || !c;
+  if (!c) return;
+  *c = (chunk){.bucket = m->bucket, .order = m->lane->chunks++ * m->lane_count + own, .slot = m->slot};
+  c->event = mxg_program_record(m->program, stream);
+  c->first = m->region_first + (uint32_t)first;
+  c->count = (uint32_t)(*at - first);
 }
 
-static void end_chunk(maker *m) {
-  uint32_t count = (uint32_t)m->parts.count - m->chunk_first;
-  if (!m->lane) return; /* nothing has begun */
-  const unsigned own = (unsigned)(m->lane - m->lanes), deep = m->streams / m->lane_count;
-  const unsigned stream = 1 + own + m->lane_count * (m->lane->turn % deep);
-  bring_loads(m);
-  mxg_copies_apart(&m->copies);
-  for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
-  m->lane->turn += m->copies.count != 0;
-  m->program->failed = m->program->failed || m->copies.failed;
-  if (count) {
-    chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
-    m->program->failed = m->program->failed || !c;
-    uint32_t event = mxg_program_record(m->program, stream), order = m->lane->chunks++ * m->lane_count + own;
-    if (c) *c = (chunk){m->bucket, event, order, m->chunk_first, count, m->slot};
+static void end_region(maker *m) {
+  give_straight(m);
+  if (m->seat_count && !m->program->failed) {
+    qsort(m->seats, m->seat_count, sizeof *m->seats, by_address);
+    uint32_t chunks = cut_chunks(m);
+    qsort(m->seats, m->seat_count, sizeof *m->seats, by_launch);
+    take_seats(m);
+    if (m->load_count > 1) qsort(m->loads, m->load_count, sizeof *m->loads, by_source);
+    if (!m->packs || !pack(m)) {
+      if (m->load_count > 1) qsort(m->loads, m->load_count, sizeof *m->loads, by_part);
+      spread(m);
+    }
+    size_t next = 0, at = 0;
+    for (uint32_t c = 0; c < chunks && !m->program->failed; c++) give_chunk(m, c, &next, &at);
   }
-  m->lane->left -= m->chunk_bytes < m->lane->left ? m->chunk_bytes : m->lane->left;
-  m->copies.count = m->copies.fixed = m->load_count = 0;
-  m->chunk_first = (uint32_t)m->parts.count;
-  m->chunk_bytes = 0;
+  m->seat_count = m->load_count = 0;
+  m->region_first = (uint32_t)m->parts.count;
 }
 
 static void note_way(maker *m, way how) {
@@ -187,41 +284,54 @@ static void note_way(maker *m, way how) {
   if (fresh) *fresh = (unsigned char)how;
 }
 
-static void add_load(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
-  const mxg_piece *part = &m->parts.pieces[index];
-  const mxg_gpu_team *team = m->rank->team;
-  const mxg_segment *s = &m->parts.segments[segment];
-  m->one.count = m->one.fixed = 0;
-  if (scales)
-    mxg_copies_scales(&m->one, lent, part, s, team->places[part->src], 0);
-  else
-    mxg_copies_data(&m->one, lent, part, s, team->places[part->src], 0);
-  if (m->one.failed) m->program->failed = true;
-  if (m->one.failed || m->one.count == 0) return;
-  uint64_t home = 0;
-  if (team->homes) home = scales ? team->homes[part->src].scale : team->homes[part->src].data;
-  if (home == 0) home = (uint64_t)part->src * 2 + scales; /* unknown: an array by itself; no allocation begins so low */
-  load *fresh = mxg_vector_push((void **)&m->loads, &m->load_count, &m->load_capacity, sizeof *fresh);
-  m->program->failed = m->program->failed || !fresh;
-  if (fresh) *fresh = (load){m->one.items[0], home, index, segment, scales};
+/* What an array's elements or scales lie in: without knowledge the array by itself; no allocation begins so low. */
+static uint64_t home_of(const maker *m, uint32_t array, bool scales) {
+  const mxg_place *homes = m->rank->team->homes;
+  uint64_t home = homes ? scales ? homes[array].scale : homes[array].data : 0;
+  return home ? home : (uint64_t)array * 2 + scales;
 }
 
-/* One part: into the chunk. */
+/* The copy of a segment's elements or scales, to nowhere yet; NULL: there is none. */
+static const mxg_copy *copy_of(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
+  const mxg_piece *part = &m->parts.pieces[index];
+  const mxg_place place = m->rank->team->places[part->src];
+  m->one.count = m->one.fixed = 0;
+  if (scales)
+    mxg_copies_scales(&m->one, lent, part, &m->parts.segments[segment], place, 0);
+  else
+    mxg_copies_data(&m->one, lent, part, &m->parts.segments[segment], place, 0);
+  m->program->failed = m->program->failed || m->one.failed;
+  return m->one.failed || m->one.count == 0 ? NULL : m->one.items;
+}
+
+static void add_load(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
+  const mxg_copy *copy = copy_of(m, lent, index, segment, scales);
+  if (!copy) return;
+  load *fresh = mxg_vector_push((void **)&m->loads, &m->load_count, &m->load_capacity, sizeof *fresh);
+  m->program->failed = m->program->failed || !fresh;
+  if (fresh) *fresh = (load){*copy, home_of(m, m->parts.pieces[index].src, scales), index, 0, segment, scales};
+}
+
+/* One part: into the region. */
 static void gather_part(maker *m, uint32_t index) {
   const mxg_piece *part = &m->parts.pieces[index];
   const mxg_encoding *e = &m->plan->encodings[m->plan->arrays[part->src].encoding];
   bool in_rows = e->scale == MX_SCALE_NONE || e->layout != MX_SWIZZLED;
   mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
   way how = part->wire_bytes <= m->small ? way_direct : in_rows ? way_wire : way_scales;
+  const mxg_copy *begin = copy_of(m, &lent, index, part->first_segment, false);
+  seat *fresh = mxg_vector_push((void **)&m->seats, &m->seat_count, &m->seat_capacity, sizeof *fresh);
+  m->program->failed = m->program->failed || !fresh;
+  if (fresh) *fresh = (seat){.home = home_of(m, part->src, false), .src = begin ? begin->src : 0, .part = index, .how = how};
+  if (fresh) fresh->kernel = how == way_wire ? part->kernel : part->kernel_direct;
   for (uint32_t s = part->first_segment; s < part->first_segment + part->segments && !m->program->failed; s++) {
-    spot *fresh = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *fresh);
-    m->program->failed = m->program->failed || !fresh;
+    spot *at = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *at);
+    m->program->failed = m->program->failed || !at;
     if (how == way_direct) continue;
     add_load(m, &lent, index, s, false);
     if (how == way_wire) add_load(m, &lent, index, s, true);
   }
   note_way(m, how);
-  m->chunk_bytes += part->wire_bytes;
 }
 
 /* A piece that needs no kernel: rows, a chunk's worth on a stream at a time. */
@@ -235,15 +345,22 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
   const mxg_place *places = m->rank->team->places;
   for (size_t i = 0; i < rows.count && !m->program->failed; i++) {
     mxg_copies_straight(&m->copies, &lent, &rows.pieces[i], places[piece->src], places[piece->dst]);
-    m->chunk_bytes += piece->wire_bytes * rows.pieces[i].rows / piece->rows;
-    if (m->chunk_bytes >= m->most) end_chunk(m);
+    m->straight_bytes += piece->wire_bytes * rows.pieces[i].rows / piece->rows;
+    if (m->straight_bytes >= m->most) give_straight(m);
   }
   mxg_parts_free(&rows);
 }
 
+/* Bytes of a part: so that the chunks of what is left can be cut. */
+static uint64_t part_limit(const maker *m) {
+  uint64_t limit = m->lane->left / 16;
+  if (limit < 2 * (uint64_t)least_chunk) limit = 2 * (uint64_t)least_chunk;
+  return limit < m->most ? limit : m->most;
+}
+
 static void gather(maker *m, const mxg_step *step) {
   lane *from = &m->lanes[m->lane_of[step->peer]];
-  if (m->bucket != step->bucket || m->lane != from) end_chunk(m);
+  if (m->bucket != step->bucket || m->lane != from) end_region(m);
   for (unsigned i = 0; i < m->lane_count && m->bucket != step->bucket; i++) m->lanes[i].chunks = 0;
   m->lane = from;
   m->bucket = step->bucket;
@@ -255,17 +372,9 @@ static void gather(maker *m, const mxg_step *step) {
       gather_straight(m, piece);
       continue;
     }
-    uint64_t limit = chunk_limit(m);
-    uint32_t first = (uint32_t)m->parts.count, count = mxg_parts_add(&m->parts, m->plan, piece, limit);
-    if (m->parts.failed) m->program->failed = true;
-    for (uint32_t k = 0; k < count && !m->program->failed; k++) {
-      /* The chunk ends before a part that comes after it: its parts are all that there are so far. */
-      uint32_t all = (uint32_t)m->parts.count;
-      m->parts.count = first + k + 1;
-      gather_part(m, first + k);
-      if (m->chunk_bytes >= chunk_limit(m)) end_chunk(m);
-      m->parts.count = all;
-    }
+    uint32_t first = (uint32_t)m->parts.count, count = mxg_parts_add(&m->parts, m->plan, piece, part_limit(m));
+    m->program->failed = m->program->failed || m->parts.failed;
+    for (uint32_t k = 0; k < count && !m->program->failed; k++) gather_part(m, first + k);
   }
 }
 
@@ -322,7 +431,7 @@ static void convert(maker *m, const mxg_step *step) {
   for (uint32_t i = step->first, next; i < end; i = next) {
     next = i + 1;
     if (pieces[i].wire_bytes) {
-      if (m->bucket == step->bucket) end_chunk(m);
+      if (m->bucket == step->bucket) end_region(m);
       size_t last = m->chunks_done;
       while (last < m->chunk_count && m->chunks[last].bucket == step->bucket) last++;
       if (last > m->chunks_done + 1) qsort(&m->chunks[m->chunks_done], last - m->chunks_done, sizeof *m->chunks, by_order);
@@ -409,13 +518,13 @@ static void make(maker *m) {
     case MXG_STEP_WAIT: break; /* chunk by chunk, in the converts */
     case MXG_STEP_CONVERT: convert(m, step); break;
     case MXG_STEP_RELEASE:
-      end_chunk(m);
+      end_region(m);
       if (receives) order_copies(m);
       mxg_program_mark(m->program, 0, s);
       break;
     }
   }
-  end_chunk(m);
+  end_region(m);
   if (receives)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
   mxg_program_spread(m->program);
@@ -434,6 +543,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_copies_free(&m.one);
   mxg_free(m.ways);
   mxg_free(m.spots);
+  mxg_free(m.seats);
   mxg_free(m.loads);
   mxg_free(m.chunks);
   mxg_free(m.lane_of);

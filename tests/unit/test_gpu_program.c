@@ -213,8 +213,8 @@ static void few_ops(void **state) {
   static const struct {
     const char *recipe;
     unsigned copies, together, launches, direct_launches;
-  } most[] = {{MXG_ROOT "/recipes/llama3_8b_tp2.lua", 420, 150, 140, 64},
-              {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 1500, 700, 650, 200}};
+  } most[] = {{MXG_ROOT "/recipes/llama3_8b_tp2.lua", 300, 100, 90, 64},
+              {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 560, 360, 280, 200}};
   for (int i = 0; i < 2; i++) {
     planned made = plan_recipe(most[i].recipe);
     const mxg_plan *plan = mxg_bundle_plan(made.bundle);
