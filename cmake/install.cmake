@@ -18,11 +18,18 @@ function(mxg_export_map out header node)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
 endfunction()
 
+# What programs link to: the minor version too while the major one is 0, as mxg_version_check says. Both libraries have the same,
+# so that a bundle that crosses between them is of one layout.
+set(mxg_soversion ${PROJECT_VERSION_MAJOR})
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(mxg_soversion 0.${PROJECT_VERSION_MINOR})
+endif()
+
 function(mxg_shared_library target objects name header)
-  mxg_export_map(${PROJECT_BINARY_DIR}/${name}.map ${PROJECT_SOURCE_DIR}/${header} lib${name}_${PROJECT_VERSION_MAJOR})
+  mxg_export_map(${PROJECT_BINARY_DIR}/${name}.map ${PROJECT_SOURCE_DIR}/${header} lib${name}_${mxg_soversion})
   add_library(${target} SHARED $<TARGET_OBJECTS:${objects}>)
   set_target_properties(${target} PROPERTIES
-    OUTPUT_NAME ${name} LINKER_LANGUAGE C VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+    OUTPUT_NAME ${name} LINKER_LANGUAGE C VERSION ${PROJECT_VERSION} SOVERSION ${mxg_soversion}
     LINK_DEPENDS ${PROJECT_BINARY_DIR}/${name}.map)
   target_link_options(${target} PRIVATE -Wl,--version-script=${PROJECT_BINARY_DIR}/${name}.map)
   target_link_libraries(${target} PRIVATE mxg_build PkgConfig::XXHASH ${CMAKE_DL_LIBS} m PUBLIC Threads::Threads)

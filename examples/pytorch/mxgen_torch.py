@@ -180,10 +180,10 @@ def _library(name, functions):
 
 
 def _runtime():
-    if "libmxrt.so.0" not in _libraries:
+    if "libmxrt.so.0.1" not in _libraries:
         error = _Error()
-        _check(_library("libmxrt.so.0", _FUNCTIONS).mxg_version_check(HEADER_VERSION, byref(error)), error)
-    return _libraries["libmxrt.so.0"]
+        _check(_library("libmxrt.so.0.1", _FUNCTIONS).mxg_version_check(HEADER_VERSION, byref(error)), error)
+    return _libraries["libmxrt.so.0.1"]
 
 
 def _check(status, error):
@@ -275,7 +275,7 @@ def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
     options.threads, options.no_cache, options.counts = threads, not cache, ctypes.pointer(counts)
     said = []
     options.warn, options.no_tune = _Warn(lambda _, text: said.append(text.decode(errors="replace"))), not tune
-    library = _library("libmxgen.so.0", _GENERATE)
+    library = _library("libmxgen.so.0.1", _GENERATE)
     _check(library.mxg_generate(byref(handle), os.fsencode(recipe), byref(options), byref(error)), error)
     for text in said:
         warnings.warn(text, stacklevel=2)

@@ -2,11 +2,12 @@
 **
 ** Six things keep the link busy. Copies from one peer follow each other on one stream (more of them disturb each other,
 ** as measured on H100s). Every peer has a stream of its own: ranks that take one source after another are soon at the
-** same one, and there get half of its link each while other links rest. Copies are few: what lies together at its source is brought together and by one copy, many
-** experts of a stack say, whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards
-** the end, where nothing is left to hide a conversion behind. Kernels beside copies take a part of the memory's
-** bandwidth only (mxg_program_spread). And nothing is staged without need: elements that stay as they are go
-** straight to where they belong, and what is too small to be worth a copy is read by its kernel where it lies. */
+** same one, and there get half of its link each while other links rest. Copies are few: what lies together at its source
+** is brought together and by one copy, many experts of a stack say, whatever the kernels make of it. What is converted
+** at a time, a chunk, is smaller towards the end, where nothing is left to hide a conversion behind. Kernels beside
+** copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing is staged without need: elements
+** that stay as they are go straight to where they belong, and what is too small to be worth a copy is read by its kernel
+** where it lies. */
 #include "memory.h"
 #include "transport_gpu.h"
 

@@ -25,8 +25,8 @@ diff <(comm -13 <(declares mxrt.h) <(declares mxgen.h)) <(exports "$lib/libmxgen
   fail "libmxgen exports other names than mxgen.h declares"
 [ "$(exports "$lib/libmxrt.so" | wc -l)" -ge 12 ] || fail "libmxrt exports too little"
 for name in mxrt mxgen; do
-  major=$("$mxgen" --version | sed -E 's/mxgen ([0-9]+).*/\1/')
-  objdump -p "$lib/lib$name.so" | grep -qE "SONAME +lib$name\.so\.$major$" || fail "SONAME of lib$name"
+  so=$("$mxgen" --version | sed -E 's/mxgen (0\.[0-9]+|[0-9]+).*/\1/') # the minor version too, while the major one is 0
+  objdump -p "$lib/lib$name.so" | grep -qE "SONAME +lib$name\.so\.${so/./\\.}$" || fail "SONAME of lib$name"
 done
 objdump -p "$lib/libmxrt.so" | grep NEEDED | grep -qiE 'lua|nvrtc' && fail "libmxrt needs Lua or NVRTC"
 
