@@ -318,6 +318,7 @@ static inline void try_every_sample(plan_trial try_plan) {
 
 static inline void try_tiny_recipes(plan_trial try_plan) {
   static const char *const paths[] = {MXG_ROOT "/recipes/tiny_dense.lua", MXG_ROOT "/recipes/tiny_moe.lua",
+                                      MXG_ROOT "/tests/unit/moves.lua" /* the same bytes on both sides */,
                                       MXG_ROOT "/examples/pytorch/dense_tp2.lua" /* groups are layers */};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
     planned made = plan_recipe(paths[i]);

@@ -113,10 +113,39 @@ void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece
                                     rows, width, pitch});
 }
 
+/* Scales of an array that lie in rows: the address of a matrix's first ones, and the bytes from one row to the next. */
+static uint64_t scale_rows(const mxg_plan *plan, const mxg_array *array, uint64_t matrix, uint64_t scales,
+                           uint64_t *pitch) {
+  mxg_scale_shape shape = mxg_scale_shape_of(&plan->encodings[array->encoding], array->rows, array->cols);
+  *pitch = shape.stored_cols * shape.bytes_each;
+  return scales + matrix * shape.stored_rows * *pitch;
+}
+
+static void straight_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
+                            mxg_place to) {
+  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+  const mxg_encoding *e = &plan->encodings[src->encoding];
+  uint64_t src_pitch, dst_pitch, each = e->scale == MX_SCALE_E8M0 ? 1 : 4;
+  uint64_t src_begin = scale_rows(plan, src, piece->src_matrix, from.scale, &src_pitch);
+  uint64_t dst_begin = scale_rows(plan, dst, piece->dst_matrix, to.scale, &dst_pitch);
+  mxg_copies_apart(copies);
+  for (uint32_t i = 0; i < piece->segments; i++) {
+    const mxg_segment *s = &plan->segments[piece->first_segment + i];
+    mxg_copies_add(copies,
+                   (mxg_copy){dst_begin + first_block(s->dst_row, e->block_rows) * dst_pitch +
+                                  first_block(piece->dst_col, e->block_cols) * each,
+                              src_begin + first_block(s->src_row, e->block_rows) * src_pitch +
+                                  first_block(piece->src_col, e->block_cols) * each,
+                              block_count(piece->src_col, piece->cols, e->block_cols) * each,
+                              block_count(s->src_row, s->rows, e->block_rows), dst_pitch, src_pitch});
+  }
+}
+
 void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                          mxg_place to) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
   uint64_t elem = mxg_elem_bytes(plan->encodings[src->encoding].elem);
+  if (plan->encodings[src->encoding].scale != MX_SCALE_NONE) straight_scales(copies, plan, piece, from, to);
   mxg_copies_apart(copies);
   for (uint32_t i = 0; i < piece->segments; i++) {
     const mxg_segment *s = &plan->segments[piece->first_segment + i];

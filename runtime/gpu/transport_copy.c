@@ -81,6 +81,7 @@ typedef struct maker {
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
   bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
+  bool *filled;      /* by array: its scales */
   uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
   lane *lanes, *lane;
   unsigned streams, lane_count;
@@ -352,6 +353,13 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
   mxg_parts_free(&rows);
 }
 
+/* With scales it is two copies a piece and no kernel; experts by the hundred are better off with one for many. A plane of
+** scales that is filled is filled whole, and what is written there comes after. */
+static bool is_straight(const maker *m, const mxg_piece *piece) {
+  return mxg_piece_is_copy(m->plan, piece) ||
+         (piece->wire_bytes >= m->most / small_share && !m->filled[piece->dst] && mxg_piece_is_scaled_copy(m->plan, piece));
+}
+
 /* Bytes of a part: so that the chunks of what is left can be cut. */
 static uint64_t part_limit(const maker *m) {
   uint64_t limit = m->lane->left / 16;
@@ -369,7 +377,7 @@ static void gather(maker *m, const mxg_step *step) {
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
     const mxg_piece *piece = &m->plan->pieces[i];
     if (m->rank->team->kept[piece->dst]) continue;
-    if (mxg_piece_is_copy(m->plan, piece)) {
+    if (is_straight(m, piece)) {
       gather_straight(m, piece);
       continue;
     }
@@ -502,11 +510,19 @@ static void find_lanes(maker *m) {
   }
 }
 
+static void find_filled(maker *m) {
+  m->filled = mxg_alloc((m->plan->array_count + 1) * sizeof *m->filled);
+  m->program->failed = m->program->failed || !m->filled;
+  for (uint32_t i = 0; m->filled && i < m->plan->fill_count; i++)
+    if (m->plan->fills[i].kind == MXG_FILL_SCALES) m->filled[m->plan->fills[i].array] = true;
+}
+
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
   const bool receives = mxg_rank_receives(m->rank) > 0;
   find_lanes(m);
+  find_filled(m);
   if (m->program->failed) return;
   m->packs = in_order(m->rank);
   if (receives) order_copies(m);
@@ -547,6 +563,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_free(m.seats);
   mxg_free(m.loads);
   mxg_free(m.chunks);
+  mxg_free(m.filled);
   mxg_free(m.lane_of);
   mxg_free(m.lanes);
 }

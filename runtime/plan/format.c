@@ -138,6 +138,22 @@ bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece) {
          plan->encodings[dst->encoding].scale == MX_SCALE_NONE && src->side == MXG_SOURCE && dst->side == MXG_TARGET;
 }
 
+static bool is_even(uint32_t from, uint32_t to, uint32_t block) {
+  return block != MX_WHOLE && (block == 0 || from % block == to % block);
+}
+
+bool mxg_piece_is_scaled_copy(const mxg_plan *plan, const mxg_piece *piece) {
+  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
+  const mxg_encoding *from = &plan->encodings[src->encoding], *to = &plan->encodings[dst->encoding];
+  if (plan->kernels[piece->kernel].family != MXG_MOVE || src->side != MXG_SOURCE || dst->side != MXG_TARGET) return false;
+  if (from->scale == MX_SCALE_NONE || from->layout == MX_SWIZZLED || to->layout == MX_SWIZZLED) return false;
+  bool even = from->scale == to->scale && from->block_rows == to->block_rows && from->block_cols == to->block_cols &&
+              is_even(piece->src_col, piece->dst_col, from->block_cols);
+  for (uint32_t s = piece->first_segment; s < piece->first_segment + piece->segments && even; s++)
+    even = is_even(plan->segments[s].src_row, plan->segments[s].dst_row, from->block_rows);
+  return even;
+}
+
 uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols) {
   const mxg_encoding *dst = &kernel->dst;
   switch ((mxg_family)kernel->family) {

@@ -2,10 +2,12 @@
 -- ranks:  source and target the same 2 (or `tp`), tensor parallel to whole tensors.
 -- intent: every tensor MXFP8, so that the figures stand beside those of PyTorch for the same work
 --         (peers_gather.py): interleaved QKV and gate/up split by rows, output and down by columns.
+--         --set keep=true: whole tensors in MXFP8, which are moved and not converted.
 local mx = require "mx"
 
 local L, H, F, D = mx.param("layers", 32), 4096, 14336, 128
 local tp = mx.param("tp", 2)
+local fp8 = mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }
 local m = mx.model "llama3_8b_body"
 for i = 0, L - 1 do
   local b = m:scope("layers.%d", i)
@@ -19,7 +21,7 @@ return {
   version = 1, name = "llama3_8b_body", model = m,
   source = {
     mesh   = mx.mesh { { "tp", tp } },
-    format = { mx.rule(mx.mxfp8 { elem = "e4m3", block = 32, scale = "rceil" }, "**") },
+    format = { mx.rule(fp8, "**") },
     layout = {
       mx.rule(mx.split { col = "tp" }, "**.attn.out", "**.mlp.down"),
       mx.rule(mx.split { row = "tp" }, "**"),
@@ -27,7 +29,7 @@ return {
   },
   target = {
     mesh   = mx.mesh { { "copy", tp } },
-    format = { mx.rule(mx.bf16(), "**") },
+    format = { mx.rule(mx.param("keep", false) and fp8 or mx.bf16(), "**") },
     layout = { mx.rule(mx.whole(), "**") },
     names  = mx.hf.llama(),
   },
