@@ -23,7 +23,14 @@ for recipe in tiny_dense tiny_moe; do
 done
 expect 0 "floor" bench "$root/tests/bench/recipes/one_row.lua" --repeats 10
 expect 0 "floor" bench "$root/tests/bench/recipes/one_col.lua" --repeats 10 --chunk 1000000
-expect 0 "floor" bench "$root/recipes/llama3_8b_tp2.lua" --set layers=3 --repeats 3
+# All shipped recipes but the one of 192 ranks, cut to two layers; ranks share GPUs where there are too few.
+for recipe in llama3_8b_tp2 llama3_8b_tp8 llama3_8b_reconcile_tp2 mixtral_8x7b_ep4_tp2 glm_4_5_air_tp4 qwen3_30b_a3b_ep2 \
+  qwen3_30b_a3b_fp8_block qwen3_30b_a3b_tp2_to_ep2 qwen3_30b_a3b_tp4_ep8; do
+  expect 0 "floor" bench "$root/recipes/$recipe.lua" --set layers=2 --repeats 3
+done
+expect 0 "floor" bench "$root/tests/bench/recipes/llama3_8b_body.lua" --set layers=3 --set keep=true --repeats 3
+expect 0 "floor" bench "$root/tests/unit/moves.lua" --repeats 20
+expect 0 "floor" bench "$root/tests/unit/moves.lua" --repeats 20 --chunk 1
 
 # Transport nccl: with GPUs for all ranks, captured and not, in rounds of any size; over sockets alone; a deadline that it ends.
 if "$mxgen" bench "$root/tests/bench/recipes/one_row.lua" --transport nccl --repeats 1 >"$work/out" 2>"$work/err"; then
