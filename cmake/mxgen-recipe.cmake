@@ -2,8 +2,8 @@
 #
 # Runs mxgen on the recipe when the target is built, and puts the bundle, cubins included, into the target:
 #   #include "mxgen_<name>.h"      extern const unsigned char mxgen_<name>[];  extern const size_t mxgen_<name>_bytes;
-# NAME: default, the recipe's file name without its suffix. ARCHS: default, all that mxgen compiles for; NONE: no cubins,
-# NVRTC is not needed then. SETS: values for the recipe's mx.param. It runs again when the recipe, a file that it includes,
+# NAME: default, the recipe's file name without its suffix. ARCHS: default, all that mxgen compiles for; native: those
+# of the GPUs that the build sees; NONE: no cubins, NVRTC is not needed then. SETS: values for the recipe's mx.param. It runs again when the recipe, a file that it includes,
 # or mxgen itself has changed. What it made lies, readable, in <binary folder>/mxgen/<target>/<name>.
 function(mxgen_add_recipe target recipe)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "NAME" "ARCHS;SETS")

@@ -569,13 +569,6 @@ static mxg_status run_all(bench *b, mxg_bench_result *result, mxg_arena *arena) 
   return MXG_OK;
 }
 
-/* The architecture's own instructions where the compiler knows such a target. */
-static void name_arch(bench *b) {
-  const mxg_gpu_info *info = mxg_gpu_about(b->gpu);
-  snprintf(b->arch, sizeof b->arch, "sm_%d%da", info->major, info->minor);
-  if (mxg_arch_check(b->arch, NULL) != MXG_OK) snprintf(b->arch, sizeof b->arch, "sm_%d%d", info->major, info->minor);
-}
-
 mxg_status mxg_bench_kernels(mxg_bench_result *result, const mxg_bench_options *options, mxg_arena *arena,
                              mxg_error *err) {
   *result = (mxg_bench_result){0};
@@ -585,12 +578,12 @@ mxg_status mxg_bench_kernels(mxg_bench_result *result, const mxg_bench_options *
   mxg_nvrtc_info nvrtc;
   mxg_driver_find(&driver);
   mxg_nvrtc_find(&nvrtc);
-  name_arch(&b);
   snprintf(result->device, sizeof result->device, "%s", mxg_gpu_about(b.gpu)->name);
   snprintf(result->driver, sizeof result->driver, "%s", driver.version);
   snprintf(result->nvrtc, sizeof result->nvrtc, "%s", nvrtc.version);
+  mxg_status status = mxg_arch_of_gpu(b.arch, mxg_gpu_about(b.gpu), err);
   snprintf(result->arch, sizeof result->arch, "%s", b.arch);
-  mxg_status status = mxg_pool_create(&b.pool, 0, err);
+  if (status == MXG_OK) status = mxg_pool_create(&b.pool, 0, err);
   if (status == MXG_OK) status = mxg_stream_create(&b.stream, err);
   if (status == MXG_OK) status = mxg_event_create(&b.before, true, err);
   if (status == MXG_OK) status = mxg_event_create(&b.after, true, err);

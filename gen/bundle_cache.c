@@ -71,7 +71,6 @@ static bool add_tuning(mxg_sha256 *hash, const char *recipe, const mxg_options *
 bool mxg_bundle_cache_open(mxg_bundle_cache *kept, const char *recipe, const mxg_options *options) {
   mxg_cache_mode mode;
   mxg_sha256 hash;
-  const char *const *archs = options->archs ? options->archs : mxg_default_archs;
   if (options->no_cache || mxg_cache_mode_get(&mode, NULL) != MXG_OK || mode == MXG_CACHE_OFF) return false;
   mxg_sha256_begin(&hash);
   add_text(&hash, "mxgen bundle");
@@ -79,11 +78,11 @@ bool mxg_bundle_cache_open(mxg_bundle_cache *kept, const char *recipe, const mxg
   mxg_sha256_field(&hash, &(uint32_t){KEY_FORMAT}, 4);
   if (!add_own_builds(&hash) || !mxg_cache_digest_file(kept->recipe, recipe) || !add_templates(&hash)) return false;
   if (mxg_cache_open(&kept->cache, mode, NULL) != MXG_OK) return false;
-  if (archs[0] && !mxg_compile_build(kept->build, kept->cache)) return false;
+  if (options->archs[0] && !mxg_compile_build(kept->build, kept->cache)) return false;
   add_text(&hash, kept->build);
   add_text(&hash, recipe);
   mxg_sha256_field(&hash, kept->recipe, sizeof kept->recipe);
-  add_list(&hash, archs);
+  add_list(&hash, options->archs);
   add_list(&hash, options->sets);
   if (!add_tuning(&hash, recipe, options)) return false;
   mxg_sha256_end(&hash, kept->key);

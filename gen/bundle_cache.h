@@ -13,7 +13,7 @@ typedef struct mxg_bundle_cache {
 } mxg_bundle_cache;
 
 /* Makes the key. False: there is no cache, it is off, or something that the key needs is not known; then nothing else
-** may be called but _close, which always may. */
+** may be called but _close, which always may. options->archs are names, as mxg_archs_resolve gives them. */
 bool mxg_bundle_cache_open(mxg_bundle_cache *kept, const char *recipe, const mxg_options *options);
 bool mxg_bundle_cache_find(mxg_bundle **out, mxg_bundle_cache *kept);
 /* Keeps g's bundle, if what was read and used meanwhile is what the key says. */

@@ -109,7 +109,6 @@ static mxg_status compile_with(mxg_generation *g, mxg_cache *cache, const mxg_op
 static mxg_status compile_all(mxg_generation *g, const mxg_options *options, mxg_error *err) {
   mxg_cache_mode mode;
   mxg_cache *cache = NULL;
-  g->archs = options->archs ? options->archs : mxg_default_archs;
   MXG_TRY(mxg_cache_mode_get(&mode, err));
   if (g->archs[0] && mode != MXG_CACHE_OFF && !options->no_cache) MXG_TRY(mxg_cache_open(&cache, mode, err));
   mxg_status status = compile_with(g, cache, options, err);
@@ -170,6 +169,7 @@ static mxg_status make_bundle(mxg_generation *g, mxg_error *err) {
 
 static mxg_status run_stages(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
                              mxg_error *err) {
+  if (last >= MXG_STAGE_CUBINS) MXG_TRY(mxg_archs_resolve(&g->archs, options->archs, &g->arena, err));
   MXG_TRY(build_model(g, recipe, options, err));
   if (last == MXG_STAGE_MODEL) return MXG_OK;
   if (last == MXG_STAGE_FILES && options->out_dir) MXG_TRY(mxg_output_check(g->model->name, options->out_dir, err));
@@ -253,7 +253,9 @@ mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options 
   mxg_bundle_cache kept = {0};
   mxg_options mine;
   MXG_TRY(read_options(&mine, options, err));
-  mxg_status status = generate(out, &g, &kept, recipe, &mine, err);
+  tell_counts(&mine, 0, 0, g.cache_note);
+  mxg_status status = mxg_archs_resolve(&mine.archs, mine.archs, &g.arena, err); /* the cache's key is over names */
+  if (status == MXG_OK) status = generate(out, &g, &kept, recipe, &mine, err);
   mxg_bundle_cache_close(&kept);
   mxg_generation_free(&g);
   return status;

@@ -23,7 +23,7 @@ typedef struct mxg_kernel_counts {
 /* Start from MXG_OPTIONS_INIT; new fields go at the end. */
 typedef struct mxg_options {
   size_t size;              /* sizeof(mxg_options) of the caller's header */
-  const char *const *archs; /* "sm_90a", ..., NULL-terminated; NULL: the default list; empty list: no cubins */
+  const char *const *archs; /* "sm_90a", "native", ..., NULL-terminated; NULL: the default list; empty: no cubins */
   const char *const *sets;  /* "layers=2", ..., NULL-terminated: values for mx.param; NULL: none */
   const char *out_dir;      /* where the readable source, cubins, plan and bundle go; NULL: nowhere */
   unsigned threads;         /* compile threads; 0: one a core */
@@ -40,6 +40,10 @@ typedef struct mxg_options {
   { sizeof(mxg_options), NULL, NULL, NULL, 0, NULL, NULL, NULL, false, NULL, NULL, false }
 
 /* Lists the stages top to bottom: model, plan, sources, cubins, bundle. Nothing is left half-written in out_dir.
+**
+** A program that runs what it generates wants archs = {"native", NULL}: the architectures of the GPUs that this process
+** sees, each once; MXG_ERR_ENVIRONMENT where there is no driver or no GPU. Names may stand beside it. The default is
+** six architectures, sm_80 to sm_120a, for bundles that go to other machines, and takes six times as long to compile.
 **
 ** Compiled kernels are kept on disk: in MXGEN_CACHE_DIR, else $XDG_CACHE_HOME/mxgen, else ~/.cache/mxgen. MXGEN_CACHE:
 ** rw (the default), ro or off. The cache never changes a result; its troubles are a note in `counts`, no error.

@@ -1,4 +1,5 @@
-/* main.c -- generates a bundle from a recipe when the program starts, and runs it: every rank on this machine's CPU. */
+/* main.c -- generates a bundle from a recipe when the program starts, and runs it: every rank on this machine's CPU,
+** which needs no kernels. A program that runs on GPUs asks for "native": kernels for the GPUs at hand, and for no others. */
 #include "mxgen.h"
 
 #include <inttypes.h>
@@ -52,11 +53,10 @@ static int move(const mxg_bundle *bundle) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) return fprintf(stderr, "usage: jit_init RECIPE\n"), 2;
-  static const char *const no_archs[] = {NULL}; /* the CPU needs no cubins; leave it out to run on GPUs */
+  if (argc < 2) return fprintf(stderr, "usage: jit_init RECIPE [ARCHITECTURE...], such as native or sm_90a\n"), 2;
   static const char *const sets[] = {"layers=2", NULL};
   mxg_options options = MXG_OPTIONS_INIT;
-  options.archs = no_archs;
+  options.archs = (const char *const *)(argv + 2); /* a program for GPUs: {"native", NULL} */
   options.sets = sets;
   mxg_error err = {0};
   mxg_bundle *bundle = NULL;

@@ -250,26 +250,19 @@ def load(path):
     return Bundle(handle)
 
 
-def device_archs():
-    """The architectures of the GPUs that torch sees: ["sm_90a"]."""
-    torch = _torch()
-    if not torch or not torch.cuda.is_available():
-        return []
-    found = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
-    return [f"sm_{major}{minor}{'a' if major >= 9 else ''}" for major, minor in sorted(found)]
-
-
 def _texts(items):
     return (c_char_p * (len(items) + 1))(*[item.encode() for item in items], None)
 
 
 def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
-    """Recipe to bundle. `sets`: {"layers": 2}, values of mx.param; `archs`: of the GPUs at hand where None; []: no kernels,
-    which the host transport does not need. `tune`: take what `mxgen tune` left beside the recipe; a file that does not fit
+    """Recipe to bundle. `sets`: {"layers": 2}, values of mx.param; `archs`: ["sm_90a"], ["native"]: of the GPUs at hand;
+    None: the same where torch sees any, else []: no kernels, which the host transport does not need. `tune`: take what `mxgen tune` left beside the recipe; a file that does not fit
     is a warning."""
     options, counts, handle, error = _Options(), _KernelCounts(), c_void_p(), _Error()
     options.size = ctypes.sizeof(options)
-    options.archs = _texts(device_archs() if archs is None else archs)
+    if archs is None:
+        archs = ["native"] if _torch() and _torch().cuda.is_available() else []
+    options.archs = _texts(archs)
     options.sets = _texts([f"{key}={str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in (sets or {}).items()])
     options.threads, options.no_cache, options.counts = threads, not cache, ctypes.pointer(counts)

@@ -2,6 +2,7 @@
 #ifndef MXG_COMPILE_H
 #define MXG_COMPILE_H
 
+#include "archs.h"
 #include "cache.h"
 #include "emit.h"
 
@@ -19,12 +20,6 @@ typedef struct mxg_cubin {
   size_t count;
   uint32_t registers, shared_bytes, local_bytes, code_bytes; /* read from the cubin's ELF */
 } mxg_cubin;
-
-/* The architectures that kernels are made for when the command names none. */
-extern const char *const mxg_default_archs[]; /* "sm_80" ... "sm_120a", NULL */
-
-/* MXG_ERR_USAGE with "did you mean" when there is no such architecture. */
-mxg_status mxg_arch_check(const char *arch, mxg_error *err);
 
 /* Compiles every source for `arch` with `threads` threads (0: one a core), without the disk cache. cubins[i] belongs to
 ** sources[i]; memory is of `arena`. MXG_ERR_ENVIRONMENT without NVRTC (err says what was searched); MXG_ERR_COMPILE has

@@ -136,13 +136,13 @@ static mxg_status run_code(const mxg_args *args, mxg_error *err) {
   mxg_arena arena = {0};
   mxg_grid grid;
   mxg_text text = {0};
-  const char *list[MXG_LIST_ROOM + 1], *const *archs = mxg_default_archs;
+  const char *list[MXG_LIST_ROOM + 1], *const *archs;
   char copy[512];
   const mxg_code_line *lines = NULL;
   uint32_t count = 0;
   if (args->archs) MXG_TRY(mxg_archs_read(list, copy, sizeof copy, args->archs, err));
-  if (args->archs) archs = list;
-  mxg_status status = mxg_bench_code(&lines, &count, archs, args->only, &arena, err);
+  mxg_status status = mxg_archs_resolve(&archs, args->archs ? list : NULL, &arena, err);
+  if (status == MXG_OK) status = mxg_bench_code(&lines, &count, archs, args->only, &arena, err);
   if (status == MXG_OK && args->out) status = write_cubins(args->out, lines, count, err);
   mxg_grid_begin(&grid, code_columns);
   for (uint32_t i = 0; i < count; i++) {
@@ -197,7 +197,8 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 static const mxg_option options[] = {
     {"only", 0, MXG_OPTION_TEXT, offsetof(mxg_args, only), 0, "TEXT", "only works whose name holds TEXT"},
     {"quick", 0, MXG_OPTION_FLAG, offsetof(mxg_args, quick), 0, NULL, "leave the large matrices out"},
-    {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST", "code: architectures, sm_80,sm_90a,..."},
+    {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST",
+     "code: architectures, sm_80,sm_90a,... or native"},
     {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "DIR", "code: keep the cubins there"},
     {"device", 0, MXG_OPTION_COUNT, offsetof(mxg_args, device), offsetof(mxg_args, has_device), "N", "GPU to use"},
     {"threads", 0, MXG_OPTION_COUNT, offsetof(mxg_args, threads), offsetof(mxg_args, has_threads), "N",

@@ -144,7 +144,7 @@ static const mxg_option options[] = {
     {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "DIR",
      "output folder; default: <name of the recipe>.mxgen"},
     {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST",
-     "architectures, e.g. sm_90a,sm_100a; default: all six"},
+     "architectures, e.g. sm_90a,sm_100a; native: of the GPUs here; default: all six"},
     {"source-only", 0, MXG_OPTION_FLAG, offsetof(mxg_args, source_only), 0, NULL, "no cubins; NVRTC is not needed"},
     {"embed", 0, MXG_OPTION_TEXT, offsetof(mxg_args, embed), 0, "NAME",
      "the bundle as C too: an array NAME in embed/NAME.c"},
@@ -172,7 +172,8 @@ const mxg_verb mxg_verb_generate = {
             "  <name>.d                     the files that were read, for make and ninja\n"
             "  embed/<NAME>.{c,h,d}         with --embed NAME: the bundle as an array, to link into a program\n"
             "The folder appears whole or not at all, and replaces what an earlier generate left there.\n\n"
-            "  mxgen recipes/llama3_8b_tp2.lua --arch sm_90a --set layers=2 --out build/llama",
+            "  mxgen recipes/llama3_8b_tp2.lua --arch sm_90a --set layers=2 --out build/llama\n"
+            "  mxgen recipes/llama3_8b_tp2.lua --arch native            # for the GPUs of this machine",
     .options = options,
     .least = 1,
     .most = 1,

@@ -1,7 +1,6 @@
 /* recipe_args.c -- see recipe_args.h. */
 #include "recipe_args.h"
 
-#include "bench_gather.h"
 #include "mxgen.h"
 
 #include "compile.h"
@@ -214,7 +213,7 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
     if (comma) *comma++ = 0;
     if (!*at || count == MXG_LIST_ROOM)
       return mxg_fail(err, MXG_ERR_USAGE, 904, "--arch: '%.100s' is not a list", text);
-    MXG_TRY(mxg_arch_check(at, err));
+    if (strcmp(at, "native") != 0) MXG_TRY(mxg_arch_check(at, err));
     list[count++] = at;
     at = comma;
   }
@@ -223,14 +222,11 @@ mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_
 }
 
 mxg_status mxg_args_generate_here(mxg_bundle **out, mxg_tuned *tuned, const mxg_args *args, mxg_error *err) {
-  char names[MXG_GATHER_ARCHS][16];
-  const char *archs[MXG_GATHER_ARCHS + 1];
   mxg_options options = options_of(args);
   mxg_generation g = {0};
   *out = NULL;
-  MXG_TRY(mxg_gather_archs(names, archs, err));
-  options.archs = archs;
-  mxg_status status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
+  mxg_status status = mxg_archs_native(&options.archs, &g.arena, err);
+  if (status == MXG_OK) status = mxg_generation_run(&g, args->operands[0], &options, MXG_STAGE_BUNDLE, err);
   if (tuned) *tuned = g.tuned;
   *out = g.bundle;
   g.bundle = NULL;

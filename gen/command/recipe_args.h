@@ -13,7 +13,7 @@ mxg_status mxg_args_load(mxg_generation *g, const mxg_args *args, mxg_stage last
 /* As mxg_options.warn: the warning of the command. */
 void mxg_args_warn(void *user, const char *text);
 
-/* "sm_90a,sm_100a" into a list that ends with NULL and points into `copy`. */
+/* "sm_90a,sm_100a,native" into a list that ends with NULL and points into `copy`; "native" stays as it is. */
 mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
                           mxg_error *err);
 

@@ -597,19 +597,3 @@ mxg_status mxg_gather_bench_run(mxg_gather_bench *ask, mxg_error *err) {
   if (status != MXG_ERR_TIMEOUT) end(&b); /* otherwise the GPU still has it, and giving it back would wait */
   return status;
 }
-
-mxg_status mxg_gather_archs(char names[MXG_GATHER_ARCHS][16], const char *archs[MXG_GATHER_ARCHS + 1], mxg_error *err) {
-  int gpus = 0;
-  unsigned count = 0;
-  MXG_TRY(mxg_gpu_count(&gpus, err));
-  for (int i = 0; i < gpus && count < MXG_GATHER_ARCHS; i++) {
-    mxg_gpu_info info;
-    bool known = false;
-    MXG_TRY(mxg_gpu_ask(&info, i, err));
-    snprintf(names[count], 16, "sm_%d%d%s", info.major, info.minor, info.major >= 9 ? "a" : "");
-    for (unsigned k = 0; k < count; k++) known = known || !strcmp(archs[k], names[count]);
-    if (!known) archs[count] = names[count], count++;
-  }
-  archs[count] = NULL;
-  return count ? MXG_OK : mxg_fail(err, MXG_ERR_ENVIRONMENT, 523, "this process sees no GPU");
-}

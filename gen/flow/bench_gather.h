@@ -57,8 +57,4 @@ typedef struct mxg_gather_bench {
 
 mxg_status mxg_gather_bench_run(mxg_gather_bench *bench, mxg_error *err);
 
-/* The architectures of the GPUs that are here, each once: a list that ends with NULL, in the caller's rooms. */
-enum { MXG_GATHER_ARCHS = 4 };
-mxg_status mxg_gather_archs(char names[MXG_GATHER_ARCHS][16], const char *archs[MXG_GATHER_ARCHS + 1], mxg_error *err);
-
 #endif

@@ -168,14 +168,11 @@ static mxg_status run_trials(trials *t, mxg_arena *arena, mxg_error *err) {
 }
 
 mxg_status mxg_tune_measure(mxg_tune_run *run, mxg_arena *arena, mxg_error *err) {
-  char names[MXG_GATHER_ARCHS][16];
-  const char *archs[MXG_GATHER_ARCHS + 1];
   mxg_generation base = {0};
   trials t = {.run = run, .base = &base, .options = MXG_OPTIONS_INIT};
   run->found = (mxg_tune_found){.best = MXG_NONE, .best_copy = MXG_NONE};
   memset(&run->tune, 0, sizeof run->tune);
-  MXG_TRY(mxg_gather_archs(names, archs, err));
-  t.options.archs = archs;
+  MXG_TRY(mxg_archs_native(&t.options.archs, arena, err));
   t.options.sets = run->sets;
   mxg_status status = run_trials(&t, arena, err);
   mxg_generation_free(&base);

@@ -15,6 +15,9 @@ MXGEN_CACHE=maybe refused 2 $recipe --arch sm_90a --out "$work/no" && says "off,
 MXGEN_JIT=maybe refused 2 $recipe --arch sm_90a --out "$work/no" && says "on nor off"
 MXGEN_JIT=off refused 3 $recipe --arch sm_90a --out "$work/no" && says "MX0515" && says "mx_"
 MXGEN_CACHE=ro MXGEN_JIT=off refused 3 $recipe --arch sm_90a --out "$work/no"
+MXGEN_LIBCUDA=/nowhere refused 3 $recipe --arch native --out "$work/no" && says "MX0521" && says "name one instead"
+MXGEN_LIBCUDA=/nowhere refused 3 $recipe --arch sm_90a,native --out "$work/no"
+refused 2 $recipe --arch natives --out "$work/no" && says "no architecture 'natives'"
 leaves_nothing "$work/no"
 
 "$mxgen" doctor | grep -q '^nvrtc *not found' && {
@@ -22,6 +25,16 @@ leaves_nothing "$work/no"
   [ "$failures" = 0 ] || exit 1
   exit 77
 }
+
+# native: the GPUs that this process sees, here those of a driver without any.
+native() { MXGEN_LIBCUDA=$MXG_FAKE_CUDA FAKE_CUDA_CAPABILITY=$1 expect 0 $recipe --no-cache --out "$work/native" --arch "$2"; }
+archs() { find "$1" -name '*.cubin' | sed -E 's/.*\.(sm_[0-9a-z]*)\.cubin/\1/' | sort -u | tr '\n' ' '; }
+if [ -n "${MXG_FAKE_CUDA:-}" ]; then
+  native 90,80 native && [ "$(archs "$work/native")" = "sm_80 sm_90a " ] || fail "native is $(archs "$work/native")"
+  native 90 sm_89,native,sm_90a && [ "$(archs "$work/native")" = "sm_89 sm_90a " ] || fail "a list is $(archs "$work/native")"
+  MXGEN_LIBCUDA=$MXG_FAKE_CUDA FAKE_CUDA_CAPABILITY=90 expect 0 bench code --arch native --only "dequantize, columns" && ! grep -q sm_80 "$work/out" &&
+    prints sm_90a
+fi
 
 # used CACHED COMPILED: what the last generate said.
 used() { prints "cubins: $1 from the cache, $2 compiled"; }

@@ -2,7 +2,7 @@
 ** given to a stream is carried out later, when somebody waits or asks, and one operation at a time from any stream
 ** that may go on: work that is not ordered by events comes in the wrong order sooner or later. Captures become
 ** graphs as CUDA's do, and break the same rules with the same errors; memory and flags can be shared between
-** processes. FAKE_CUDA_SEED: another order. */
+** processes. FAKE_CUDA_SEED: another order. FAKE_CUDA_CAPABILITY: of each device, "90,80"; none: no device. */
 #define _GNU_SOURCE
 #include "fake_cuda.h"
 
@@ -137,6 +137,14 @@ static uint32_t random_below(uint32_t n) {
 static void *need(void *memory) {
   if (!memory) abort();
   return memory;
+}
+
+/* Devices beyond the variable's list are as its last one; ten times major plus minor. */
+static int capability(int device) {
+  const char *at = getenv("FAKE_CUDA_CAPABILITY");
+  if (!at) return 90;
+  for (const char *comma; device > 0 && (comma = strchr(at, ',')) != NULL; device--) at = comma + 1;
+  return atoi(at);
 }
 
 API void fake_cuda_use(fake_cuda_kernel kernel) { run_kernel = kernel; }
@@ -452,12 +460,16 @@ CU cuGetErrorString(int result, const char **text) {
   snprintf(said, sizeof said, "result %d", result);
   return *text = said, ok;
 }
-CU cuDeviceGetCount(int *count) { return *count = devices, ok; }
+CU cuDeviceGetCount(int *count) { return *count = capability(0) ? devices : 0, ok; }
 CU cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal < devices ? ok : 101; }
 CU cuDeviceGetName(char *name, int room, int device) { return snprintf(name, (size_t)room, "Fake %d", device), ok; }
 CU cuDeviceGetAttribute(int *value, int attribute, int device) {
-  (void)device;
-  *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 4 : attribute == 38 ? 1 << 20 : 228 << 10;
+  int known = capability(device);
+  *value = attribute == 75   ? known / 10
+           : attribute == 76 ? known % 10
+           : attribute == 16 ? 4
+           : attribute == 38 ? 1 << 20
+                             : 228 << 10;
   return ok;
 }
 CU cuDeviceTotalMem_v2(size_t *bytes, int device) { return (void)device, *bytes = (size_t)8 << 30, ok; }
