@@ -20,6 +20,23 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GROUPS, HEAD, VOCABULARY = 4, 64, 4098  # of dense.lua: query groups, rows of a head
 
 
+def say(text):
+    """A line, whole: processes share the terminal, and print writes the line and its end one after the other."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def choose_device(name):
+    """True for the CPU; otherwise this process's GPU becomes torch's current one."""
+    if name == "cpu":
+        return True
+    if not torch.cuda.is_available():
+        sys.stderr.write("no GPU: add --device cpu\n")
+        raise SystemExit(1)
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return False
+
+
 # ---- the model: what a trainer holds ----
 
 
@@ -88,7 +105,7 @@ def compare(bundle, executor, targets, gather):
             got = targets[rank][tensor.name]
             bad = int((got.view(torch.int16) != want.contiguous().view(torch.int16)).sum())
             if bad:
-                print(f"  rank {rank}: {tensor.name}: {bad} of {got.numel()} wrong")
+                say(f"  rank {rank}: {tensor.name}: {bad} of {got.numel()} wrong")
             elements, wrong = elements + got.numel(), wrong + bad
     return elements, wrong
 
@@ -97,10 +114,8 @@ def export(arguments):
     world, me = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if world not in (1, 2):
         raise SystemExit(f"dense_tp2.lua has two ranks: 1 or 2 processes, not {world}")
-    on_cpu = arguments.device == "cpu"
+    on_cpu = choose_device(arguments.device)
     job, ranks = None, None
-    if not on_cpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     if world > 1:
         import torch.distributed as dist
         by_gloo = on_cpu or torch.cuda.device_count() < world  # NCCL has no two ranks on one GPU
@@ -110,8 +125,9 @@ def export(arguments):
     sets = {"layers": arguments.layers, "width": arguments.width}
     bundle = mxgen.generate(arguments.recipe, sets=sets, archs=[] if on_cpu else None)
     executor = mxgen.Executor(bundle, transport="host" if on_cpu else arguments.transport, ranks=ranks, job=job)
-    print(f"rank {me} of {world}: {bundle.compiled} kernels compiled, {bundle.cached} from the cache; transport "
-          f"{executor.transport}{f' ({executor.why})' if executor.why else ''} on {', '.join(map(executor.device, executor.ranks))}")
+    say(f"rank {me} of {world}: {bundle.compiled} kernels compiled, {bundle.cached} from the cache; transport "
+        f"{executor.transport}{f' ({executor.why})' if executor.why else ''} on "
+        f"{', '.join(map(executor.device, executor.ranks))}")
 
     sources, targets = {}, {}
     for rank in executor.ranks:
@@ -140,8 +156,8 @@ def export(arguments):
 
     elements, wrong = compare(bundle, executor, targets, gather)
     for rank in executor.ranks:
-        print(f"rank {rank}: {len(targets[rank])} tensors under Hugging Face names, such as {next(iter(targets[rank]))}")
-    print(f"rank {me} of {world}: {elements} elements compared with torch's: {wrong} wrong")
+        say(f"rank {rank}: {len(targets[rank])} tensors under Hugging Face names, such as {next(iter(targets[rank]))}")
+    say(f"rank {me} of {world}: {elements} elements compared with torch's: {wrong} wrong")
     executor.close()
     if world > 1:
         job.close()

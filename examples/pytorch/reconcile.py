@@ -16,7 +16,7 @@ import sys
 import torch
 
 import mxgen_torch as mxgen
-from export import dequantise, random_shard
+from export import choose_device, dequantise, random_shard, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -72,9 +72,7 @@ def reconcile(models, bundle, executor):
 
 def main(arguments):
     world, me = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    on_cpu = arguments.device == "cpu"
-    if not on_cpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    on_cpu = choose_device(arguments.device)
     sets = dict(item.split("=", 1) for item in arguments.set)
     bundle = mxgen.generate(arguments.recipe, sets=sets, archs=[] if on_cpu else None)
     ranks = bundle.ranks if world == 1 else [me]
@@ -96,9 +94,10 @@ def main(arguments):
         wrong, elements = wrong + int((pair[0] != pair[1]).sum()), elements + want.numel()
     for rank, model in models.items():
         high = sum(not primary.quantised for primary in model.values())
-        print(f"rank {rank}: {high} weights in high precision, {len(model) - high} in MXFP8")
-    print(f"reconciled {turned} weights to BF16 in one pass, {kept} stayed, of them {moved} moved; transport {executor.transport}; "
-          f"{elements} elements compared with torch's: {wrong} bytes wrong")
+        say(f"rank {rank}: {high} weights in high precision, {len(model) - high} in MXFP8")
+    who = f"rank {me} of {world}: " if world > 1 else ""
+    say(f"{who}reconciled {turned} weights to BF16 in one pass, {kept} stayed, of them {moved} moved; transport "
+        f"{executor.transport}; {elements} elements compared with torch's: {wrong} bytes wrong")
     executor.close()
     return 5 if wrong or moved else 0
 
