@@ -256,8 +256,8 @@ def _texts(items):
 
 def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
     """Recipe to bundle. `sets`: {"layers": 2}, values of mx.param; `archs`: ["sm_90a"], ["native"]: of the GPUs at hand;
-    None: the same where torch sees any, else []: no kernels, which the host transport does not need. `tune`: take what `mxgen tune` left beside the recipe; a file that does not fit
-    is a warning."""
+    None: the same where torch sees any, else []: no kernels, which the host transport does not need. `tune`: take what
+    `mxgen tune` left beside the recipe; a file that does not fit is a warning."""
     options, counts, handle, error = _Options(), _KernelCounts(), c_void_p(), _Error()
     options.size = ctypes.sizeof(options)
     if archs is None:
@@ -295,12 +295,14 @@ def empty(tensor, device):
     return data, torch.empty(tensor.scale_shape, dtype=torch_dtype(tensor.scale_dtype), device=device)
 
 
-def _dtypes(name):
-    """Names of the types that may hold a safetensors type: its own, and bytes."""
-    return {_TORCH_NAMES[name], "uint8"} | ({"int16", "uint16"} if name == "BF16" else set())
+def _dtypes(name, scales):
+    """Names of the types that may hold a safetensors type, in its shape: its own, and for scales of bytes torch's type of
+    E8M0, which files may not have; and those that may in any shape: bytes."""
+    own = {_TORCH_NAMES[name]} | ({"float8_e8m0fnu"} if scales and name == "U8" else set())
+    return own, ({"uint8"} | ({"int16", "uint16"} if name == "BF16" else set())) - own
 
 
-def _address(array, what, shape, dtype, count, gpu, writes):
+def _address(array, what, shape, dtype, count, gpu, writes, scales=False):
     """The address of a torch tensor or numpy array, after checks. gpu None: it must be in the process's memory."""
     torch = _torch()
     if torch and isinstance(array, torch.Tensor):
@@ -320,9 +322,10 @@ def _address(array, what, shape, dtype, count, gpu, writes):
         raise ValueError(f"{what}: it is on {array.device}, and transport host takes tensors of the CPU")
     if gpu is not None and (kind != "cuda" or index != gpu):
         raise ValueError(f"{what}: it is on {kind}{'' if index is None else f':{index}'}, and its rank has cuda:{gpu}")
-    if name not in _dtypes(dtype):
-        raise TypeError(f"{what}: expected {' or '.join(sorted(_dtypes(dtype)))}, got {name}")
-    if name == _TORCH_NAMES[dtype] and given != tuple(shape):
+    own, raw = _dtypes(dtype, scales)
+    if name not in own | raw:
+        raise TypeError(f"{what}: expected {' or '.join(sorted(own | raw))}, got {name}")
+    if name in own and given != tuple(shape):
         raise ValueError(f"{what}: expected the shape {list(shape)}, got {list(given)}; bytes (uint8) may have any")
     if not contiguous:
         raise ValueError(f"{what}: it is not contiguous")
@@ -368,12 +371,18 @@ class Job:
 class Executor:
     """Moves a bundle's tensors, for the ranks of this process.
 
-    transport: "auto", "direct", "copy", "host"; `job`: the processes of the run; `ranks`: those of this process, None: all, or
-    with a job the one that has the process's number; `gpus`: of each of them, ascending; None: torch's current device where
-    there is one rank, else in turn. Tensors that are bound are kept alive. With a job all processes create, prepare, start the
-    same groups in the same order, and run together."""
+    transport: "auto", "direct", "copy", "nccl", "host"; `job`: the processes of the run; `ranks`: those of this process, None:
+    all, or with a job the one that has the process's number; `gpus`: of each of them, ascending; None: torch's current device
+    where there is one rank, else in turn. Tensors that are bound are kept alive. With a job all processes create, prepare, start
+    the same groups in the same order, and run together.
 
-    def __init__(self, bundle, transport="auto", ranks=None, gpus=None, timeout_ms=0, threads=0, record=None, job=None):
+    `nccl_comms`, for transport "nccl": an ncclComm_t, as an int or a pointer of ctypes, for each rank of this process,
+    ascending; of all ranks of the bundle, with their numbers, on their GPUs. Nothing else may use them from the first start to
+    the last wait, and they are destroyed after close(). None: the library opens its own, which takes a job where there are
+    several processes."""
+
+    def __init__(self, bundle, transport="auto", ranks=None, gpus=None, timeout_ms=0, threads=0, record=None, job=None,
+                 nccl_comms=None):
         if transport not in TRANSPORTS:
             raise ValueError(f"transport {transport!r} is none of {', '.join(TRANSPORTS)}")
         self._handle, self._bundle, self._kept = None, bundle, [job]
@@ -389,6 +398,10 @@ class Executor:
             options.gpus = (c_int * len(self._gpus))(*self._gpus)
         options.timeout_ms, options.threads = timeout_ms, threads
         options.job = job._handle if job else None
+        if nccl_comms is not None:
+            if len(nccl_comms) != len(self.ranks):
+                raise ValueError(f"{len(nccl_comms)} NCCL communicators for the {len(self.ranks)} ranks of this process")
+            options.nccl_comms = (c_void_p * len(nccl_comms))(*[getattr(comm, "value", comm) for comm in nccl_comms])
         if record:
             self._kept.append(_Record(lambda user, line: record(line.decode(errors="replace"))))
             options.record = self._kept[-1]
@@ -404,7 +417,7 @@ class Executor:
         if gpus is not None:
             if len(gpus) != len(self.ranks):
                 raise ValueError(f"{len(gpus)} GPUs for the {len(self.ranks)} ranks of this process")
-            return [torch.device("cuda", g).index if torch and isinstance(g, int) else torch.device(g).index for g in gpus]
+            return [gpu if isinstance(gpu, int) else torch.device(gpu).index for gpu in gpus]
         if not torch or not torch.cuda.is_available():
             return None
         if len(self.ranks) == 1:
@@ -436,7 +449,7 @@ class Executor:
             if scales is None:
                 raise ValueError(f"{what}: it has scales, {tensor.scale_dtype}{list(tensor.scale_shape)}")
             scales_at = _address(scales, f"scales of {what}", tensor.scale_shape, tensor.scale_dtype, tensor.scale_bytes,
-                                 gpu, writes)
+                                 gpu, writes, scales=True)
         elif scales is not None:
             raise ValueError(f"{what}: it has no scales")
         error = _Error()

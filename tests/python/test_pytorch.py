@@ -2,13 +2,17 @@
 """The ctypes module of examples/pytorch without a GPU: its structs are the headers', byte by byte; its calls move real bytes
 with the host transport, by group, and numpy's own arithmetic agrees; wrong calls are Python exceptions that say what is wrong.
 
-    test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch"""
+    test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch
+
+MXG_FAKE_CUDA, MXG_FAKE_NCCL: the driver and the NCCL without GPUs (tests/driver); without them what is about GPUs is left out."""
+import ctypes
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import types
 import warnings
 
 try:
@@ -228,6 +232,63 @@ def errors_are_exceptions():
     executor.close()
 
 
+class Named(numpy.ndarray):
+    """Bytes under another name of a type, as torch's tensors have them and numpy's arrays cannot."""
+    dtype = property(lambda self: types.SimpleNamespace(name="float8_e8m0fnu"))
+
+
+def scales_may_be_of_torch_s_type():
+    """Files have E8M0 scales as U8; torch has a type of its own for them."""
+    bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+    source = next(t for t in bundle.of(0, "source") if t.scale_bytes)
+    check(source.scale_dtype == "U8", "the scales are bytes in files")
+    data, scales = numpy.zeros(source.shape, numpy.uint8), numpy.zeros(source.scale_shape, numpy.uint8).view(Named)
+    executor = mxgen.Executor(bundle, transport="host")
+    refused(lambda: executor.bind(0, "source", source.name, data.view(Named), scales), TypeError, "got float8_e8m0fnu")
+    refused(lambda: executor.bind(0, "source", source.name, data, scales.reshape(-1)), ValueError, "expected the shape")
+    executor.bind(0, "source", source.name, data, scales)
+    executor.close()
+
+
+def communicators_of_the_caller():
+    """A process with the driver and the NCCL that have no GPUs: the runtime sees the communicators that Python gives."""
+    try:
+        bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=["native"])
+    except mxgen.MxgenError as error:
+        check(error.code == "MX0501", f"a bundle for the GPUs: {error}")  # no NVRTC
+        return
+    nccl = ctypes.CDLL(os.environ["MXGEN_NCCL"])
+    unique = ctypes.create_string_buffer(128)
+    nccl.ncclGetUniqueId(unique)
+
+    class Unique(ctypes.Structure):
+        _fields_ = [("bytes", ctypes.c_char * 128)]
+    comms = [ctypes.c_void_p(), ctypes.c_void_p()]
+    for rank, comm in enumerate(comms):
+        nccl.ncclCommInitRankConfig(ctypes.byref(comm), 2, Unique.from_buffer_copy(unique), rank, None)
+
+    def executor(comms):
+        return mxgen.Executor(bundle, transport="nccl", gpus=[0, 1], nccl_comms=comms)
+    refused(lambda: executor(comms[:1]), ValueError, "1 NCCL communicators")
+    for wrong, words in (([comms[0], None], "that of rank 1 is NULL"), (comms[::-1], "that of rank 0 is rank 1 of 2")):
+        error = refused(lambda: executor(wrong), mxgen.MxgenError, words)  # noqa: B023
+        check(error is None or error.code == "MX0601", f"the code: {error}")
+    for good in (comms, [comm.value for comm in comms]):
+        with executor(good) as made:
+            check(made.transport == "nccl", "the transport")
+    check(all(nccl.ncclCommDestroy(comm) == 0 for comm in comms), "they are the caller's to the end")
+
+
+def without_gpus():
+    fakes = {name: os.environ.get(f"MXG_FAKE_{name[-4:]}") for name in ("MXGEN_LIBCUDA", "MXGEN_NCCL")}
+    if not all(fakes.values()):
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run([sys.executable, *sys.argv], timeout=100,
+                              env={**os.environ, **fakes, "MXGEN_CACHE_DIR": cache, "MXG_TEST_PROCESS": "comms"})
+    check(done.returncode == 0, "communicators of the caller")
+
+
 def tuning_that_does_not_fit_is_a_warning():
     with tempfile.TemporaryDirectory() as folder:
         recipe = shutil.copy(RECIPE, os.path.join(folder, "r.lua"))
@@ -286,11 +347,13 @@ def two_processes():
 
 
 if os.environ.get("MXG_TEST_PROCESS"):
-    one_of_two_processes()
+    (communicators_of_the_caller if os.environ["MXG_TEST_PROCESS"] == "comms" else one_of_two_processes)()
     sys.exit(1 if failures else 0)
 structs_are_the_headers()
 tuning_that_does_not_fit_is_a_warning()
 moves_are_right()
 two_processes()
+without_gpus()
+scales_may_be_of_torch_s_type()
 errors_are_exceptions()
 sys.exit(1 if failures else 0)
