@@ -15,6 +15,6 @@ mxg_step "testing release"
 ctest --preset release -j2 "$@"
 
 mxg_step "building with sanitizers"
-mxg_build asan -DPython3_EXECUTABLE="$python"
+mxg_build asan -DMXGEN_TESTS=ON -DPython3_EXECUTABLE="$python"
 mxg_step "testing with sanitizers"
 ctest --preset asan -j2 "$@"

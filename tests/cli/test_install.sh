@@ -8,6 +8,16 @@ export CFLAGS=${4:-}
 cc=${CC:-cc}
 unset DESTDIR
 
+# Without the libraries of the tests the build is configured without tests, and says so; where tests are asked for it is an error.
+printf '#!/bin/sh\ncase "$*" in *cmocka*) exit 1 ;; esac\nexec pkg-config "$@"\n' >"$work/no-cmocka"
+chmod +x "$work/no-cmocka"
+configure() { cmake -G Ninja -S "$root" -B "$work/configured" -DPKG_CONFIG_EXECUTABLE="$work/no-cmocka" "$@" >"$work/log" 2>&1; }
+configure || { tail "$work/log" >&2; fail "cannot be configured without cmocka"; }
+grep -q 'The tests are not built: cmocka' "$work/log" || fail "a build without tests does not say so"
+configure -DMXGEN_TESTS=ON && fail "tests without cmocka"
+grep -q -- '-DMXGEN_TESTS=OFF' "$work/log" || fail "the error without cmocka does not name the option"
+rm -rf "$work/configured"
+
 prefix=$work/prefix
 cmake --install "$build" --prefix "$prefix" >"$work/log" 2>&1 || { tail "$work/log" >&2; fail "install"; finish; }
 lib=$(dirname "$(find "$prefix" -name libmxrt.so)")
