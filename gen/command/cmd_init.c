@@ -10,7 +10,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+static mxg_status check_folder(const char *folder, mxg_error *err) {
+  struct stat info;
+  int native = stat(folder, &info) ? errno : 0;
+  if (!native && S_ISDIR(info.st_mode)) return MXG_OK;
+  mxg_fail(err, MXG_ERR_IO, 910, "cannot read the folder of weights: %s", native ? strerror(native) : "it is a file");
+  mxg_error_place(err, folder, 0, 0, 0);
+  mxg_error_help(err, "--from-weights takes a folder that holds config.json and safetensors files");
+  return MXG_ERR_IO;
+}
 
 static mxg_status read_config(mxg_hf_config *config, char from[256], const mxg_args *args, mxg_error *err) {
   char path[4096];
@@ -21,6 +32,7 @@ static mxg_status read_config(mxg_hf_config *config, char from[256], const mxg_a
     snprintf(from, 256, "config.json");
     return mxg_hf_config_load(config, given, err);
   }
+  MXG_TRY(check_folder(args->from_weights, err));
   if (!mxg_path_join(path, sizeof path, args->from_weights, "config.json"))
     return mxg_fail(err, MXG_ERR_INPUT, 911, "the folder's name is too long");
   mxg_status status = mxg_hf_config_load(config, path, err);
@@ -58,10 +70,10 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 
 static const mxg_option options[] = {
     {"source", 0, MXG_OPTION_TEXT, offsetof(mxg_args, source), 0, "SIDE",
-     "sizes of tp, pp, ep, etp, dp, world, or whole (default)"},
+     "sizes of tp, pp, dp, world, with experts ep and etp, or whole (default)"},
     {"target", 0, MXG_OPTION_TEXT, offsetof(mxg_args, target), 0, "SIDE", "the same for the other side"},
     {"from-weights", 0, MXG_OPTION_TEXT, offsetof(mxg_args, from_weights), 0, "DIR",
-     "shapes from the safetensors headers beside config.json"},
+     "a folder: the family from its config.json, shapes from its safetensors headers"},
     {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "FILE", "write the recipe here, not to standard output"},
     MXG_OPTIONS_END,
 };
@@ -73,10 +85,13 @@ const mxg_verb mxg_verb_init = {
     .text =
         "Writes a commented recipe for a model of a known family (llama, qwen3, qwen3_moe, glm4_moe, deepseek_v3,\n"
         "mixtral): MXFP8 on the source side, BF16 under Hugging Face names on the target side. A side is whole, or\n"
-        "spread as Megatron does; dp is as small as fits unless it is given. --from-weights believes the headers\n"
-        "where they differ from config.json; what they hold besides is told by mxgen check RECIPE --weights DIR\n"
-        "--side target.\n\n"
-        "  mxgen init config.json --source tp=4,ep=8 --target whole --out recipe.lua\n"
+        "spread as Megatron does: tp, pp and dp for every model, ep and etp for models with experts; dp is as small "
+        "as\n"
+        "fits unless it is given. --from-weights takes a folder with config.json beside the safetensors files, and\n"
+        "believes their headers where they differ from it; what they hold besides is told by mxgen check RECIPE\n"
+        "--weights DIR --side target.\n\n"
+        "  mxgen init config.json --source tp=4 --target whole --out recipe.lua\n"
+        "  mxgen init config.json --source tp=4,ep=8 --target whole --out recipe.lua          # with experts\n"
         "  mxgen init --from-weights Qwen3-30B-A3B --source tp=4,ep=8 --out recipe.lua",
     .options = options,
     .least = 0,

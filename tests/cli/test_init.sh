@@ -88,6 +88,9 @@ echo '{"model_type": "llama", ' >"$work/c.json" && refused 1 init "$work/c.json"
 refused 1 init "$work/none.json"
 refused 1 init "$work" && says "it is a folder" && says "--from-weights $work"
 refused 1 init --from-weights "$work" && says "beside the weights"
+refused 1 init --from-weights "$work/nowhere" && says "the folder of weights: No such file" && says "--> $work/nowhere" &&
+  says "a folder that holds config.json"
+refused 1 init --from-weights "$work/c.json" && says "it is a file"
 refused 2 init && says "--from-weights"
 refused 2 init "$configs/llama3_8b.json" --from-weights "$work"
 for side in tp tp= tp=0 tp=4,tp=4 tq=4 tp=4x tp=4, tp=-1 tp=99999999999999999999 tp=3,world=4 tp=4,ep=8,etp=1,dp=1; do
