@@ -10,18 +10,17 @@
 
 const char *const mxg_default_archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100a", "sm_103a", "sm_120a", NULL};
 
-static const char *const known_archs[] = {"sm_80",   "sm_86",   "sm_87",   "sm_89",  "sm_90",   "sm_90a",
-                                          "sm_100",  "sm_100a", "sm_100f", "sm_103", "sm_103a", "sm_110",
-                                          "sm_110a", "sm_120",  "sm_120a", "sm_121", "sm_121a"};
-enum { KNOWN_ARCHS = sizeof known_archs / sizeof *known_archs };
+const char *const mxg_known_archs[] = {"sm_80",   "sm_86",   "sm_87",   "sm_89",  "sm_90",   "sm_90a",
+                                       "sm_100",  "sm_100a", "sm_100f", "sm_103", "sm_103a", "sm_110",
+                                       "sm_110a", "sm_120",  "sm_120a", "sm_121", "sm_121a", NULL};
 
 mxg_status mxg_arch_check(const char *arch, mxg_error *err) {
   const char *nearest = NULL;
   size_t best = 4;
-  for (size_t i = 0; i < KNOWN_ARCHS; i++) {
-    size_t far = mxg_edit_distance(arch, known_archs[i]);
+  for (size_t i = 0; mxg_known_archs[i]; i++) {
+    size_t far = mxg_edit_distance(arch, mxg_known_archs[i]);
     if (far == 0) return MXG_OK;
-    if (far < best) best = far, nearest = known_archs[i];
+    if (far < best) best = far, nearest = mxg_known_archs[i];
   }
   mxg_fail(err, MXG_ERR_USAGE, 503, "there is no architecture '%.40s'", arch);
   mxg_error_note(err, "known: sm_80 86 87 89 90 90a 100 100a 100f 103 103a 110 110a 120 120a 121 121a");

@@ -6,6 +6,8 @@
 #include "driver.h"
 #include "memory.h"
 
+extern const char *const mxg_known_archs[]; /* "sm_80" ... "sm_121a", NULL */
+
 /* The architectures that kernels are made for when the command names none. */
 extern const char *const mxg_default_archs[]; /* "sm_80" ... "sm_120a", NULL */
 

@@ -76,4 +76,39 @@ cd "$work" && touch a_recipe.lua
 [ "$(complete_words mxgen check a_re)" = a_recipe.lua ] || fail "completion of an operand"
 [ "$(complete_words mxgen a_recipe.lua --emb)" = --embed ] || fail "completion of generate's options without its name"
 [ -z "$(complete_words mxgen check --set a_re)" ] || fail "completion of a value that is no file"
+completes() { # WANT WORD...: what the last word becomes
+  local got
+  got=$(complete_words "${@:2}")
+  [ "$got" = "$1" ] || fail "completion of ${*:2}: '$got', not '$1'"
+}
+mkdir a_folder
+completes "ls trim clear" mxgen cache ""
+completes trim mxgen cache t
+completes "" mxgen cache a_re
+completes "kernels" mxgen bench ker
+completes a_recipe.lua mxgen bench a_re
+completes direct mxgen run a_recipe.lua --transport d
+completes host mxgen run a_recipe.lua --transport h
+completes "" mxgen bench a_recipe.lua --transport h
+completes "auto all" mxgen bench a_recipe.lua --transport a
+completes native mxgen a_recipe.lua --arch n
+completes "sm_90 sm_90a" mxgen generate a_recipe.lua --arch sm_9
+completes "sm_80,native" mxgen a_recipe.lua --arch sm_80,n
+completes "sm_80,native" mxgen a_recipe.lua --arch = sm_80,n
+completes target mxgen check a_recipe.lua --side t
+completes a_recipe.lua mxgen init --out a_re
+completes a_recipe.lua mxgen init config.json -o a_re
+completes a_folder mxgen init --from-weights a_
+completes a_folder mxgen run a_recipe.lua -w a_
+completes "" mxgen help nonsense
+# What is offered is taken: no verb refuses it as a value of the option.
+for transport in $(complete_words mxgen run --transport ""); do
+  "$mxgen" run a_recipe.lua --weights none --out none --transport "$transport" 2>&1 | grep -q 'MX0904' && fail "run --transport $transport"
+done
+for transport in $(complete_words mxgen bench --transport ""); do
+  "$mxgen" help bench | grep -A1 -e '--transport' | grep -qw "$transport" || fail "bench --transport $transport"
+done
+for arch in $(complete_words mxgen a_recipe.lua --arch ""); do
+  "$mxgen" a_recipe.lua --arch "$arch" --out none 2>&1 | grep -q 'MX0503' && fail "--arch $arch"
+done
 finish
