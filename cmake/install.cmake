@@ -6,12 +6,18 @@ endif()
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# The export map of a library: the functions that its public header declares.
-function(mxg_export_map out header node)
+# The functions that a public header declares.
+function(mxg_functions out header)
   file(STRINGS ${header} lines REGEX "^[a-z].*[ *]mxg_[a-z0-9_]+\\(")
+  list(TRANSFORM lines REPLACE "^[^(]*[ *](mxg_[a-z0-9_]+)\\(.*" "\\1")
+  set(${out} ${lines} PARENT_SCOPE)
+endfunction()
+
+# The export map of a library: the functions of its public header.
+function(mxg_export_map out header node)
+  mxg_functions(functions ${header})
   set(names "")
-  foreach(line IN LISTS lines)
-    string(REGEX REPLACE "^[^(]*[ *](mxg_[a-z0-9_]+)\\(.*" "\\1" name "${line}")
+  foreach(name IN LISTS functions)
     string(APPEND names "    ${name};\n")
   endforeach()
   file(CONFIGURE OUTPUT ${out} CONTENT "@node@ {\n  global:\n@names@  local:\n    *;\n};\n" @ONLY)
@@ -80,8 +86,19 @@ foreach(page mxgen.1 mxgen-recipe.5 libmxgen.3)
   install(FILES ${mxg_manual}/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
 install(FILES ${mxg_manual}/mxgen.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME mxgen)
+# man 3 mxg_generate: a page a function that is the library's.
+foreach(header IN LISTS mxg_headers)
+  mxg_functions(functions ${header})
+  foreach(name IN LISTS functions)
+    file(CONFIGURE OUTPUT ${mxg_manual}/functions/${name}.3 CONTENT ".so man3/libmxgen.3\n")
+    install(FILES ${mxg_manual}/functions/${name}.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+  endforeach()
+endforeach()
 
-# Relative to the file itself, so that an installed tree can be moved.
+# Relative to the file itself, so that an installed tree can be moved. What static libraries need besides stands in
+# Libs.private and not in Requires.private: that would give programs the include folders of Lua too.
+list(JOIN LUA_LDFLAGS " " mxg_pc_lua)
+list(JOIN XXHASH_LDFLAGS " " mxg_pc_xxhash)
 file(RELATIVE_PATH mxg_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 foreach(name mxrt mxgen)
   configure_file(cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/package/${name}.pc @ONLY)

@@ -117,8 +117,8 @@ strict="-std=c11 -Wall -Wextra -Wpedantic -Werror"
 same_checksum "$work/by_hand/main"
 "$cc" $strict $CFLAGS -o "$work/by_hand/jit" "$work/jit_init/main.c" $(pkg-config --cflags --libs mxgen) || fail "pkg-config mxgen"
 same_checksum "$work/by_hand/jit" "$work/build_time/tiny_dense.lua"
-"$cc" $strict $CFLAGS -o "$work/by_hand/static" "$work/jit_init/main.c" $(pkg-config --cflags mxgen) "$lib/libmxgen.a" "$lib/libmxrt.a" \
-  $(pkg-config --libs lua5.4 libxxhash) -pthread -ldl -lm || fail "static libraries"
+static() { pkg-config --static --libs "$1" | sed -E 's/-l(mxgen|mxrt)/-l:lib\1.a/g'; } # not the shared ones beside them
+"$cc" $strict $CFLAGS -o "$work/by_hand/static" "$work/jit_init/main.c" $(pkg-config --cflags mxgen) $(static mxgen) || fail "pkg-config --static mxgen"
 (unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static" "$work/build_time/tiny_dense.lua" && exit "$failures") || fail "static"
 
 # The Python module of the installed examples finds the libraries by itself; its structs are those of the installed headers.
@@ -147,3 +147,17 @@ PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name mxrt.pc)") pkg-config --cflags
 refused 2 "$work/build_time/tiny_dense.lua" --source-only --out "$work/none" --embed '9x;system' && says "cannot be the name"
 leaves_nothing "$work/none"
 finish
+"$cc" $strict $CFLAGS -I"$embed" -o "$work/by_hand/static_main" "$work/build_time/main.c" "$embed/mxgen_tiny_dense.c" \
+  $(pkg-config --cflags mxrt) $(static mxrt) || fail "pkg-config --static mxrt"
+(unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static_main" && exit "$failures") || fail "static runtime"
+for name in mxrt mxgen; do
+  flags=$(pkg-config --cflags $name | xargs)
+  [ "$(realpath -m "${flags#-I}")" = "$(realpath "$prefix/include")" ] || fail "pkg-config --cflags $name is more than our folder: $flags"
+done
+
+for name in $(declares mxgen.h); do
+  [ "$(cat "$prefix/share/man/man3/$name.3" 2>/dev/null)" = ".so man3/libmxgen.3" ] || fail "no page $name.3"
+done
+if command -v man >/dev/null; then
+  [ "$(MANPATH=$prefix/share/man man -P cat 3 mxg_generate 2>/dev/null | grep -c 'mxg_status mxg_generate(')" -ge 1 ] || fail "man 3 mxg_generate"
+fi
