@@ -55,6 +55,7 @@ install(TARGETS mxrt mxgen_lib ARCHIVE)
 install(FILES runtime/mxrt.h gen/mxgen.h TYPE INCLUDE)
 install(FILES LICENSE README.md TYPE DOC)
 install(DIRECTORY recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen)
+install(DIRECTORY examples/build_time examples/jit_init DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen/examples PATTERN build EXCLUDE)
 install(DIRECTORY examples/pytorch DESTINATION ${CMAKE_INSTALL_DATADIR}/mxgen PATTERN __pycache__ EXCLUDE)
 
 set(mxg_package ${CMAKE_INSTALL_LIBDIR}/cmake/mxgen)
@@ -85,7 +86,6 @@ foreach(page mxgen.1 mxgen-recipe.5 libmxgen.3)
   string(REGEX REPLACE ".*\\." "" section ${page})
   install(FILES ${mxg_manual}/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
-install(FILES ${mxg_manual}/mxgen.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME mxgen)
 # man 3 mxg_generate: a page a function that is the library's.
 foreach(header IN LISTS mxg_headers)
   mxg_functions(functions ${header})
@@ -94,6 +94,7 @@ foreach(header IN LISTS mxg_headers)
     install(FILES ${mxg_manual}/functions/${name}.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
   endforeach()
 endforeach()
+install(FILES ${mxg_manual}/mxgen.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME mxgen)
 
 # Relative to the file itself, so that an installed tree can be moved. What static libraries need besides stands in
 # Libs.private and not in Requires.private: that would give programs the include folders of Lua too.

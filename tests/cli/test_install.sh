@@ -48,8 +48,9 @@ for header in mxrt mxgen; do
     fail "$header.h in C++"
 done
 
-# Both examples, away from the tree, with find_package. What one build prints, all must print.
-cp -R examples/build_time examples/jit_init "$work/"
+# Both examples, as they were installed, with find_package. What one build prints, all must print.
+cp -R "$prefix/share/mxgen/examples/build_time" "$prefix/share/mxgen/examples/jit_init" "$work/" || fail "no installed examples"
+for name in build_time jit_init; do [ -s "$work/$name/README.md" ] || fail "$name has no README.md"; done
 archs=NONE
 "$prefix/bin/mxgen" doctor | grep -q '^nvrtc *not found' || archs=sm_90a
 want=""
@@ -71,6 +72,45 @@ make_example build_time "-DARCHS=$archs"
 same_checksum "$work/build_time/build/build_time"
 make_example jit_init
 same_checksum "$work/jit_init/build/jit_init" "$work/build_time/tiny_dense.lua"
+[ "$archs" = NONE ] || same_checksum "$work/jit_init/build/jit_init" "$work/build_time/tiny_dense.lua" sm_90a
+if [ -n "${MXG_FAKE_CUDA:-}" ] && [ "$archs" != NONE ]; then
+  MXGEN_LIBCUDA=$MXG_FAKE_CUDA same_checksum "$work/jit_init/build/jit_init" "$work/build_time/tiny_dense.lua" native
+fi
+
+# What their READMEs say, command by command, by somebody who has only the prefix. No NVRTC: without what needs it.
+mkdir "$work/reader"
+for name in build_time jit_init; do
+  sed -n 's/^    //p' "$prefix/share/mxgen/examples/$name/README.md" | sed "s|^PREFIX=.*|PREFIX=$prefix|; /^digest /d; /^checksum /d" \
+    >"$work/commands"
+  [ "$archs" = NONE ] || [ -z "${MXG_FAKE_CUDA:-}" ] || fake=$MXG_FAKE_CUDA
+  [ -n "${fake:-}" ] || sed -i '/ native$/d' "$work/commands"
+  (cd "$work/reader" && unset LD_LIBRARY_PATH PKG_CONFIG_PATH && MXGEN_LIBCUDA=${fake:-} bash -e "$work/commands") >"$work/log" 2>&1 ||
+    { tail "$work/log" >&2; fail "the commands of $name/README.md"; }
+  [ "$(grep -c "^checksum $want\$" "$work/log")" = "$(grep -c '^build/' "$work/commands")" ] || fail "$name/README.md: not the checksum"
+  rm -rf "$work/reader"/*
+done
+
+# The same with the static libraries: the programs need neither of ours when they run.
+mkdir "$work/static"
+cat >"$work/static/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(static LANGUAGES C)
+set(CMAKE_C_STANDARD 11)
+find_package(mxgen REQUIRED)
+add_executable(build_time ../build_time/main.c)
+mxgen_add_recipe(build_time ../build_time/tiny_dense.lua ARCHS NONE SETS layers=2)
+target_link_libraries(build_time PRIVATE mxgen::runtime_static)
+add_executable(jit_init ../jit_init/main.c)
+target_link_libraries(jit_init PRIVATE mxgen::generator_static)
+END
+make_example static
+(unset LD_LIBRARY_PATH
+ same_checksum "$work/static/build/build_time"
+ same_checksum "$work/static/build/jit_init" "$work/build_time/tiny_dense.lua"
+ exit "$failures") || fail "static libraries through CMake"
+for name in build_time jit_init; do
+  objdump -p "$work/static/build/$name" | grep NEEDED | grep -E 'libmx(rt|gen)' && fail "static $name needs a shared library of ours"
+done
 
 # Again only after a change: nothing, an included file, the recipe, mxgen itself.
 runs() { # how often a build with GENERATOR in FOLDER generates
@@ -105,7 +145,7 @@ done
 echo 'nonsense' >>"$work/build_time/model.lua"
 cmake --build "$tree" >"$work/log" 2>&1 && fail "a wrong recipe did not stop the build"
 grep -q 'model.lua:' "$work/log" || fail "the build does not show the recipe's place"
-cp examples/build_time/model.lua "$work/build_time/"
+cp "$prefix/share/mxgen/examples/build_time/model.lua" "$work/build_time/"
 
 # The same by hand, with pkg-config, shared and static.
 "$prefix/bin/mxgen" "$work/build_time/tiny_dense.lua" --source-only --set layers=2 --embed mxgen_tiny_dense --out "$work/by_hand" \
@@ -120,6 +160,14 @@ same_checksum "$work/by_hand/jit" "$work/build_time/tiny_dense.lua"
 static() { pkg-config --static --libs "$1" | sed -E 's/-l(mxgen|mxrt)/-l:lib\1.a/g'; } # not the shared ones beside them
 "$cc" $strict $CFLAGS -o "$work/by_hand/static" "$work/jit_init/main.c" $(pkg-config --cflags mxgen) $(static mxgen) || fail "pkg-config --static mxgen"
 (unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static" "$work/build_time/tiny_dense.lua" && exit "$failures") || fail "static"
+
+"$cc" $strict $CFLAGS -I"$embed" -o "$work/by_hand/static_main" "$work/build_time/main.c" "$embed/mxgen_tiny_dense.c" \
+  $(pkg-config --cflags mxrt) $(static mxrt) || fail "pkg-config --static mxrt"
+(unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static_main" && exit "$failures") || fail "static runtime"
+for name in mxrt mxgen; do
+  flags=$(pkg-config --cflags $name | xargs)
+  [ "$(realpath -m "${flags#-I}")" = "$(realpath "$prefix/include")" ] || fail "pkg-config --cflags $name is more than our folder: $flags"
+done
 
 # The Python module of the installed examples finds the libraries by itself; its structs are those of the installed headers.
 python=${MXG_PYTHON:-python3}
@@ -137,6 +185,12 @@ fi
 for page in man1/mxgen.1 man5/mxgen-recipe.5 man3/libmxgen.3; do
   [ -s "$prefix/share/man/$page" ] || fail "no $page"
 done
+for name in $(declares mxgen.h); do
+  [ "$(cat "$prefix/share/man/man3/$name.3" 2>/dev/null)" = ".so man3/libmxgen.3" ] || fail "no page $name.3"
+done
+if command -v man >/dev/null; then
+  [ "$(MANPATH=$prefix/share/man man -P cat 3 mxg_generate 2>/dev/null | grep -c 'mxg_status mxg_generate(')" -ge 1 ] || fail "man 3 mxg_generate"
+fi
 [ -s "$prefix/share/bash-completion/completions/mxgen" ] || fail "no completion"
 
 # An installed tree may be moved.
@@ -147,17 +201,3 @@ PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name mxrt.pc)") pkg-config --cflags
 refused 2 "$work/build_time/tiny_dense.lua" --source-only --out "$work/none" --embed '9x;system' && says "cannot be the name"
 leaves_nothing "$work/none"
 finish
-"$cc" $strict $CFLAGS -I"$embed" -o "$work/by_hand/static_main" "$work/build_time/main.c" "$embed/mxgen_tiny_dense.c" \
-  $(pkg-config --cflags mxrt) $(static mxrt) || fail "pkg-config --static mxrt"
-(unset LD_LIBRARY_PATH && same_checksum "$work/by_hand/static_main" && exit "$failures") || fail "static runtime"
-for name in mxrt mxgen; do
-  flags=$(pkg-config --cflags $name | xargs)
-  [ "$(realpath -m "${flags#-I}")" = "$(realpath "$prefix/include")" ] || fail "pkg-config --cflags $name is more than our folder: $flags"
-done
-
-for name in $(declares mxgen.h); do
-  [ "$(cat "$prefix/share/man/man3/$name.3" 2>/dev/null)" = ".so man3/libmxgen.3" ] || fail "no page $name.3"
-done
-if command -v man >/dev/null; then
-  [ "$(MANPATH=$prefix/share/man man -P cat 3 mxg_generate 2>/dev/null | grep -c 'mxg_status mxg_generate(')" -ge 1 ] || fail "man 3 mxg_generate"
-fi
