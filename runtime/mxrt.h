@@ -154,8 +154,10 @@ typedef struct mxg_exec_options {
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one
                 ** GPU then. NULL: this one alone. Borrowed */
   /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their numbers,
-  ** on the ranks' GPUs. The caller uses them for nothing else from the first start to the last wait, and destroys them after
-  ** the executor; after an error of a run it aborts them first. NULL: the library opens its own, and ends them itself. */
+  ** on the ranks' GPUs. They are never ended here. The caller uses them for nothing else from the first start to the last
+  ** wait, and destroys them after the executor. After an error of a run it may abort them, and then only frees the executor;
+  ** where it waits until all ranks have ended, they serve the next one. With blocking communicators the host waits in NCCL, past
+  ** any deadline, until all ranks have come to their first exchange. NULL: the library opens its own, and ends them itself. */
   void *const *nccl_comms;
 } mxg_exec_options;
 

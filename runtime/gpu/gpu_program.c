@@ -233,6 +233,11 @@ void mxg_gpu_streams_free(mxg_gpu_streams *streams) {
   *streams = (mxg_gpu_streams){0};
 }
 
+void mxg_program_drop_graph(mxg_gpu_program *program) {
+  mxg_graph_free(program->graph);
+  program->graph = NULL;
+}
+
 mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams, const mxg_plan *plan,
                              mxg_cu_function *const *functions, bool graph, mxg_error *err) {
   if (program->failed) return mxg_fail_nomem(err);
@@ -259,8 +264,7 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams,
   /* Ranks connect when an exchange is given for the first time, and all must be at it: here, where they are, and not
   ** at a start, which one thread may make for all of them. */
   MXG_TRY(make_graph(program, plan, functions, err));
-  mxg_graph_free(program->graph);
-  program->graph = NULL;
+  mxg_program_drop_graph(program);
   return MXG_OK;
 }
 

@@ -116,6 +116,8 @@ void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step);
 /* Events, tables, and streams that are missing. `functions`: by kernel of the plan. `graph`: as one launch. */
 mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams, const mxg_plan *plan,
                              mxg_cu_function *const *functions, bool graph, mxg_error *err);
+/* What of it is under way ends nonetheless; another start would go op by op. */
+void mxg_program_drop_graph(mxg_gpu_program *program);
 /* Gives all of it to the GPU, op by op: inside a capture too, which stream 0 must be in. */
 mxg_status mxg_program_give(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                             mxg_error *err);

@@ -173,6 +173,13 @@ mxg_status mxg_rank_take_staging(mxg_gpu_rank *r, mxg_error *err) {
 
 /* ---- giving up ---- */
 
+/* NCCL ends a communicator when no graph has its work any more, and a borrowed one is the caller's to end. The driver
+** keeps what is under way until it has ended. */
+static void let_graphs_go(mxg_gpu_rank *r) {
+  mxg_program_drop_graph(&r->program);
+  for (uint32_t g = 0; r->parts && g < r->team->view->plan->group_count; g++) mxg_program_drop_graph(&r->parts[g]);
+}
+
 void mxg_team_give_up(mxg_gpu_team *team) {
   const double until = mxg_now() + 0.5;
   if (!team->exchanges) return;
@@ -187,5 +194,6 @@ void mxg_team_give_up(mxg_gpu_team *team) {
       nanosleep(&pause, NULL);
     }
     r->lost = r->lost && !mxg_rank_has_ended(r);
+    if (team->view->options.nccl_comms) let_graphs_go(r);
   }
 }

@@ -106,7 +106,7 @@ void mxg_team_close(void *state) {
       for (uint32_t k = 0; r->modules && k < team->view->plan->kernel_count && !r->lost; k++)
         mxg_module_free(r->modules[k]);
     }
-    if (!r->lost) mxg_nccl_close(r->nccl);
+    if (!r->lost || team->view->options.nccl_comms) mxg_nccl_close(r->nccl); /* borrowed: it is only let go */
     if (!r->lost) mxg_gpu_close(r->gpu); /* the driver would wait for what is under way */
     mxg_free(r->modules);
     mxg_free(r->functions);

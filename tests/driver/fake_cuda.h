@@ -10,4 +10,8 @@ typedef void (*fake_cuda_kernel)(const char *name, uint64_t entries, uint32_t co
 typedef void (*fake_cuda_use_function)(fake_cuda_kernel kernel);
 void fake_cuda_use(fake_cuda_kernel kernel);
 
+/* Graphs that were instantiated and are not freed. */
+typedef int (*fake_cuda_graphs_function)(void);
+int fake_cuda_graphs(void);
+
 #endif

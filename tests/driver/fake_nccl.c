@@ -3,6 +3,8 @@
 ** whether it is full, so that streams and graphs wait for each other as NCCL's kernels do. Messages of unequal
 ** length are an error, and so are calls out of turn. */
 #define _GNU_SOURCE
+#include "fake_nccl.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -49,6 +51,7 @@ typedef struct call {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static world *worlds;
 static unsigned ids;
+static int ended;
 static _Thread_local call group[4096];
 static _Thread_local int depth, calls;
 
@@ -118,8 +121,16 @@ API int ncclCommGetAsyncError(comm *c, int *result) {
   return success;
 }
 
+API int fake_nccl_ended(void) {
+  pthread_mutex_lock(&lock);
+  int count = ended;
+  pthread_mutex_unlock(&lock);
+  return count;
+}
+
 static int leave(comm *c) {
   pthread_mutex_lock(&lock);
+  ended++;
   world *w = c->of;
   if (++w->left == w->ranks)
     for (int a = 0; a < most_ranks; a++)
@@ -140,6 +151,7 @@ API int ncclCommDestroy(comm *c) { return leave(c); }
 API int ncclCommAbort(comm *c);
 API int ncclCommAbort(comm *c) {
   pthread_mutex_lock(&lock);
+  ended++;
   for (int peer = 0; peer < most_ranks; peer++) {
     mailbox *in = c->of->boxes[peer][c->rank], *out = c->of->boxes[c->rank][peer];
     for (size_t i = 0; in && i < c->received[peer]; i++) __atomic_store_n(&in[i].full, 1, __ATOMIC_SEQ_CST);
