@@ -58,6 +58,6 @@ void mxg_work_kernel(mxg_kernel *kernel, const mxg_work *work, uint32_t cols) {
   kernel->cols = work->open ? 0 : cols;
   kernel->src.rule = MX_RULE_NONE;
   if (work->family == MXG_MOVE || work->family == MXG_DEQUANTIZE) kernel->dst.rule = MX_RULE_NONE;
-  kernel->vec = mxg_kernel_widest(work->family, work->src, work->dst);
-  mxg_kernel_size(kernel);
+  kernel->vec = mxg_kernel_widest(work->family, work->src, work->dst, NULL);
+  mxg_kernel_size(kernel, NULL);
 }

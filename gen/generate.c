@@ -76,6 +76,8 @@ static void read_tuning(mxg_generation *g, const char *recipe, const mxg_options
   g->tuned.there = true;
   g->tuned.hints = file.hints;
   g->tuned.bucket_bytes = file.bucket_bytes;
+  g->tuned.shapes = file.shapes;
+  memcpy(g->tuned.measured_ns, file.measured_ns, sizeof file.measured_ns);
   g->tuned.rates = mxg_tune_rates(&file);
   snprintf(g->tuned.text, sizeof g->tuned.text, "tuned: %s", file.because);
   snprintf(g->tuned.rates_name, sizeof g->tuned.rates_name, "%.80s", slash ? slash + 1 : g->tune_path);
@@ -83,11 +85,12 @@ static void read_tuning(mxg_generation *g, const char *recipe, const mxg_options
 
 static mxg_status tune_model(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_error *err) {
   if (!g->tuned_given) read_tuning(g, recipe, options);
-  if (!g->tuned.bucket_bytes) return MXG_OK;
+  if (!g->tuned.bucket_bytes && !mxg_kernel_shapes_count(&g->tuned.shapes)) return MXG_OK;
   mxg_model *model = mxg_arena_alloc(&g->arena, 1, sizeof *model);
   if (!model) return mxg_fail_nomem(err);
   *model = *g->model;
-  model->bucket_bytes = g->tuned.bucket_bytes;
+  if (g->tuned.bucket_bytes) model->bucket_bytes = g->tuned.bucket_bytes;
+  model->kernel_shapes = g->tuned.shapes;
   g->model = model;
   return MXG_OK;
 }

@@ -14,6 +14,8 @@ typedef struct mxg_tuned {
   bool there; /* a file was read and fits; otherwise all below are defaults */
   mxg_hints hints;
   uint64_t bucket_bytes; /* 0: the recipe's */
+  mxg_kernel_shapes shapes;
+  uint64_t measured_ns[MXG_AUTO]; /* of a run, by transport; 0: not measured */
   mxg_rates rates;
   char text[MXG_TUNE_WHY]; /* where that is from, in a sentence */
   char rates_name[160];

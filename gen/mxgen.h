@@ -51,8 +51,9 @@ typedef struct mxg_options {
 ** Without out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it
 ** is read and verified, and no stage runs.
 **
-** Where `mxgen tune` left a file beside the recipe, the schedule and the bundle's hints are what it found; a file that
-** is about another recipe, other GPUs or another version, or is damaged, is a warning and nothing else. */
+** Where `mxgen tune` left a file beside the recipe, the schedule, the kernels' thread blocks and accesses, and the
+** bundle's hints are what it found; a file that is about another recipe, other GPUs or another version, or is damaged,
+** is a warning and nothing else. */
 mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options *options, mxg_error *err);
 
 #pragma GCC visibility pop

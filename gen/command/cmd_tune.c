@@ -20,6 +20,7 @@ static const mxg_column columns[] = {{"transport", "transport", false},
                                      {"bucket", "bucket_bytes", true},
                                      {"chunk", "chunk_bytes", true},
                                      {"streams", "streams", true},
+                                     {"kernels", "kernels", false},
                                      {"median us", "median_us", true},
                                      {"least", "least_us", true},
                                      {"most", "most_us", true},
@@ -43,6 +44,14 @@ static void add_time(mxg_grid *grid, const mxg_trial *trial, double seconds) {
     mxg_grid_puts(grid, "-");
 }
 
+static void add_shapes(mxg_grid *grid, const mxg_kernel_shapes *shapes) {
+  mxg_text text = {0};
+  mxg_kernel_shapes_print(shapes, &text);
+  grid->failed = grid->failed || text.failed;
+  mxg_grid_puts(grid, text.count ? text.bytes : "-");
+  mxg_text_free(&text);
+}
+
 static void fill(mxg_grid *grid, const mxg_tune_found *found) {
   mxg_grid_begin(grid, columns);
   for (uint32_t i = 0; i < found->count; i++) {
@@ -54,6 +63,7 @@ static void fill(mxg_grid *grid, const mxg_tune_found *found) {
       mxg_grid_count(grid, t->copy_streams);
     else
       mxg_grid_puts(grid, "-");
+    add_shapes(grid, &t->shapes);
     add_time(grid, t, t->median);
     add_time(grid, t, t->least);
     add_time(grid, t, t->most);
@@ -64,6 +74,15 @@ static void fill(mxg_grid *grid, const mxg_tune_found *found) {
   }
 }
 
+static void print_kernels_json(const mxg_kernel_shapes *shapes, mxg_text *text) {
+  mxg_text said = {0};
+  mxg_kernel_shapes_print(shapes, &said);
+  text->failed = text->failed || said.failed;
+  mxg_text_json(text, said.count ? said.bytes : "");
+  mxg_text_puts(text, ",\n  \"file\": ");
+  mxg_text_free(&said);
+}
+
 static void print_json(const mxg_tune_run *run, const mxg_grid *grid, const char *path, mxg_text *text) {
   const mxg_hints *hints = &run->tune.hints;
   mxg_text_puts(text, "{\n  \"device\": ");
@@ -71,9 +90,10 @@ static void print_json(const mxg_tune_run *run, const mxg_grid *grid, const char
   mxg_text_format(
       text, ",\n  \"gpus\": %u,\n  \"received_bytes\": %llu,\n  \"floor_us\": %.2f,\n  \"transport\": \"%s\"",
       hints->gpus, (unsigned long long)run->received, run->floor * 1e6, mxg_tune_transport_name(hints->transport));
-  mxg_text_format(text, ",\n  \"chunk_bytes\": %llu,\n  \"streams\": %u,\n  \"bucket_bytes\": %llu,\n  \"file\": ",
+  mxg_text_format(text, ",\n  \"chunk_bytes\": %llu,\n  \"streams\": %u,\n  \"bucket_bytes\": %llu,\n  \"kernels\": ",
                   (unsigned long long)hints->chunk_bytes, hints->copy_streams,
                   (unsigned long long)run->tune.bucket_bytes);
+  print_kernels_json(&run->tune.shapes, text);
   if (path)
     mxg_text_json(text, path);
   else
@@ -88,6 +108,7 @@ static void print_text(const mxg_tune_run *run, const mxg_grid *grid, const char
   mxg_grid_print(grid, text, "");
   mxg_text_format(text, "\n-: as the recipe or the library has it; the recipe's bucket is %llu bytes\n",
                   (unsigned long long)run->bucket_bytes);
+  mxg_text_puts(text, "kernels: a family's threads of a thread block, and bytes of one access\n");
   mxg_text_format(text, "floor %.1f us: the bytes that a rank receives at the rate of the link, on %u of %s\n",
                   run->floor * 1e6, hints->gpus, hints->gpu);
   mxg_text_format(text, "best: %s; %s\n", mxg_tune_transport_name(hints->transport), run->tune.because);
@@ -170,11 +191,14 @@ const mxg_verb mxg_verb_tune = {
     .summary = "measure a recipe's choices on these GPUs, and keep the best",
     .text =
         "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways:\n"
-        "by copies and by kernels that read peers, with other chunks, streams and buckets. Targets of the defaults\n"
-        "and of what wins are compared with the host transport's. What is fastest, by more than 1 % for each choice\n"
-        "that is not the default, goes to a text file beside the recipe, RECIPE without .lua and with .tune, which\n"
-        "generate reads from then on. It holds for this recipe with these parameters, for as many of these GPUs,\n"
-        "this driver and this mxgen; elsewhere it is a warning and is not used. --no-tune leaves it alone.\n"
+        "by copies and by kernels that read peers, with other chunks, streams and buckets; what is fastest then also\n"
+        "with other thread blocks, tiles and widths of access of the kernels that convert most. Targets of the\n"
+        "defaults and of what wins are compared with the host transport's. What is fastest, by more than 1 % for each\n"
+        "choice that is not the default, goes to a text file beside the recipe, RECIPE without .lua and with .tune,\n"
+        "which generate reads from then on. A choice that cannot be made or run is a line that says why. The file\n"
+        "holds for this recipe with these parameters, for as many of these GPUs, this driver and this mxgen; "
+        "elsewhere\n"
+        "it is a warning and is not used. --no-tune leaves it alone.\n"
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen tune recipes/llama3_8b_tp2.lua --set layers=4",
     .options = options,

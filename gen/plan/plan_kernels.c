@@ -77,7 +77,7 @@ static uint32_t largest_vec(uint64_t bits, uint32_t most) {
 /* Elements to one access: 16 bytes of the wider side, less where rows or columns do not begin at a multiple of it. */
 static uint32_t access_width(const mxg_planner *planner, const mxg_piece *piece, mxg_family family,
                              const mxg_encoding *src, const mxg_encoding *dst, bool wire) {
-  uint32_t most = mxg_kernel_widest(family, src, dst);
+  uint32_t most = mxg_kernel_widest(family, src, dst, &planner->model->kernel_shapes.of[family]);
   uint32_t vec = largest_vec(piece->cols, most);
   vec = largest_vec(piece->dst_col, vec);
   vec = largest_vec(piece->src_col, vec); /* also of the wire form, whose blocks begin at the source's */
@@ -132,7 +132,7 @@ static mxg_kernel kernel_of(const mxg_planner *planner, const mxg_piece *piece, 
   kernel.src = as_read(src);
   kernel.dst = chooses ? dst : as_read(dst);
   kernel.vec = access_width(planner, piece, family, &src, &dst, wire);
-  mxg_kernel_size(&kernel);
+  mxg_kernel_size(&kernel, &planner->model->kernel_shapes.of[family]);
   return kernel;
 }
 

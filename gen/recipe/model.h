@@ -3,8 +3,8 @@
 #ifndef MXG_MODEL_H
 #define MXG_MODEL_H
 
+#include "kernel_shape.h"
 #include "memory.h"
-#include "plan.h"
 
 /* Where a value was written in a recipe. `file` as given on the command line or include; 1-based; 0: unknown. */
 typedef struct mxg_origin {
@@ -126,6 +126,7 @@ typedef struct mxg_model {
   bool layer_groups;   /* what is started and waited for is a layer, not a bucket */
   uint32_t node_ranks; /* ranks of one node, for the nearest holder; 0: all are near */
   mxg_origin schedule_origin;
+  mxg_kernel_shapes kernel_shapes; /* a tuning file's; no recipe says */
 } mxg_model;
 
 /* ---- a recipe as read: recipe.c ---------------------------------------------------------------------------------- */

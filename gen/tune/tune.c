@@ -2,7 +2,6 @@
 #include "tune.h"
 
 #include "error.h"
-#include "plan.h"
 
 #include <string.h>
 
@@ -47,7 +46,8 @@ static mxg_status measure(search *s) {
 
 /* What a trial counts as. */
 static double weight(const mxg_trial *t) {
-  int choices = (t->bucket_bytes != 0) + (t->chunk_bytes != 0) + (t->copy_streams != 0);
+  uint32_t choices = mxg_kernel_shapes_count(&t->shapes);
+  choices += (t->bucket_bytes != 0) + (uint32_t)(t->chunk_bytes != 0) + (t->copy_streams != 0);
   return t->median * (1 + worth * choices);
 }
 
@@ -109,6 +109,25 @@ static mxg_status try_buckets(search *s) {
   return MXG_OK;
 }
 
+/* What is best so far, with the kernels of one family in other shapes; the next family begins from the best of those. */
+static mxg_status try_shapes(search *s) {
+  for (uint32_t f = 0; f < s->space->family_count; f++) {
+    const mxg_tune_family *family = &s->space->families[f];
+    uint32_t best = best_of(s, false);
+    if (best == MXG_NONE) return MXG_OK;
+    const mxg_trial from = s->trials[best];
+    for (uint32_t i = 0; i < family->count && s->count < TRIALS; i++) {
+      add(s, from.transport, from.bucket_bytes, from.chunk_bytes, from.copy_streams);
+      mxg_trial *fresh = &s->trials[s->count - 1];
+      fresh->check = false;
+      fresh->shapes = from.shapes;
+      fresh->shapes.of[family->family] = family->shapes[i];
+      MXG_TRY(measure(s));
+    }
+  }
+  return MXG_OK;
+}
+
 mxg_status mxg_tune_search(mxg_tune_found *out, const mxg_tune_space *space, mxg_measure_fn measure_fn, void *user,
                            mxg_arena *arena, mxg_error *err) {
   *out = (mxg_tune_found){.best = MXG_NONE, .best_copy = MXG_NONE};
@@ -119,6 +138,7 @@ mxg_status mxg_tune_search(mxg_tune_found *out, const mxg_tune_space *space, mxg
   out->trials = s.trials;
   mxg_status status = measure(&s);
   if (status == MXG_OK) status = try_buckets(&s);
+  if (status == MXG_OK) status = try_shapes(&s);
   if (status == MXG_OK) status = prove_best(&s);
   out->count = s.measured;
   out->best = best_of(&s, false);

@@ -83,6 +83,22 @@ static void add_comments(mxg_text *text, const char *comments) {
   }
 }
 
+static void add_kernels(mxg_text *text, const mxg_kernel_shapes *shapes) {
+  for (unsigned f = 0; f < MXG_FAMILIES; f++) {
+    const mxg_kernel_shape *shape = &shapes->of[f];
+    if (!shape->threads && !shape->access_bytes) continue;
+    if (!mxg_kernel_shape_is_good(shape)) text->failed = true;
+    mxg_text_format(text, "kernel %s %u %u\n", mxg_family_name(f), shape->threads, shape->access_bytes);
+  }
+}
+
+static void add_measured(mxg_text *text, const uint64_t *measured_ns) {
+  for (size_t i = 0; i < sizeof transports / sizeof *transports; i++)
+    if (measured_ns[transports[i].transport])
+      mxg_text_format(text, "measured %s %llu\n", transports[i].name,
+                      (unsigned long long)measured_ns[transports[i].transport]);
+}
+
 void mxg_tune_print(const mxg_tune *tune, const char *comments, mxg_text *text) {
   size_t begin = text->count;
   char capability[24], seal[17];
@@ -102,6 +118,8 @@ void mxg_tune_print(const mxg_tune *tune, const char *comments, mxg_text *text) 
   add_count(text, "chunk", tune->hints.chunk_bytes);
   add_count(text, "streams", tune->hints.copy_streams);
   add_count(text, "bucket", tune->bucket_bytes);
+  add_kernels(text, &tune->shapes);
+  add_measured(text, tune->measured_ns);
   add_word(text, "because", tune->because);
   if (text->failed) return;
   seal_of(seal, text->bytes + begin, text->count - begin);
@@ -169,6 +187,50 @@ static bool take_number(reader *r, const char *key, uint64_t *out, uint64_t most
   return read_number(out, r->value, most) || refuse(r, "has no number that %s can be", key);
 }
 
+/* The next word of the value, from *at on; "" at its end. */
+static const char *next_word(char **at) {
+  char *word = *at;
+  size_t count = strcspn(word, " ");
+  *at = word + count + (word[count] == ' ');
+  word[count] = 0;
+  return word;
+}
+
+/* Families stand in their order, each once. */
+static bool take_kernels(reader *r, mxg_kernel_shapes *shapes) {
+  unsigned least = 0;
+  while (take(r, "kernel")) {
+    char *at = r->value;
+    const char *name = next_word(&at), *threads = next_word(&at), *bytes = next_word(&at);
+    uint64_t numbers[2];
+    unsigned f = least;
+    while (f < MXG_FAMILIES && strcmp(mxg_family_name(f), name) != 0) f++;
+    if (f >= MXG_FAMILIES) return refuse(r, "is after a family of kernels that there is not, or not there");
+    if (*at || !read_number(&numbers[0], threads, MXG_THREADS_MOST) ||
+        !read_number(&numbers[1], bytes, MXG_ACCESS_BYTES))
+      return refuse(r, "is after no shape of kernels");
+    shapes->of[f] = (mxg_kernel_shape){(uint32_t)numbers[0], (uint32_t)numbers[1]};
+    if ((!numbers[0] && !numbers[1]) || !mxg_kernel_shape_is_good(&shapes->of[f]))
+      return refuse(r, "is after a shape that no kernel can have");
+    least = f + 1;
+  }
+  return true;
+}
+
+static bool take_measured(reader *r, uint64_t *measured_ns) {
+  while (take(r, "measured")) {
+    char *at = r->value;
+    const char *name = next_word(&at), *number = next_word(&at);
+    uint32_t transport;
+    uint64_t ns;
+    if (!mxg_tune_transport(&transport, name) || measured_ns[transport])
+      return refuse(r, "is after a transport that there is not, or twice");
+    if (*at || !read_number(&ns, number, (uint64_t)1 << 50) || !ns) return refuse(r, "is after no time");
+    measured_ns[transport] = ns;
+  }
+  return true;
+}
+
 static bool take_body(mxg_tune *t, reader *r) {
   uint64_t gpus, major, minor, streams;
   char transport[16], capability[24];
@@ -194,8 +256,8 @@ static bool take_body(mxg_tune *t, reader *r) {
     return false;
   if (!mxg_tune_transport(&t->hints.transport, transport)) return refuse(r, "is after a transport that there is not");
   if (!take_number(r, "chunk", &t->hints.chunk_bytes, (uint64_t)1 << 40) || !take_number(r, "streams", &streams, 64) ||
-      !take_number(r, "bucket", &t->bucket_bytes, (uint64_t)1 << 50) ||
-      !take_text(r, "because", t->because, sizeof t->because))
+      !take_number(r, "bucket", &t->bucket_bytes, (uint64_t)1 << 50) || !take_kernels(r, &t->shapes) ||
+      !take_measured(r, t->measured_ns) || !take_text(r, "because", t->because, sizeof t->because))
     return false;
   t->hints.gpus = (uint32_t)gpus;
   t->hints.major = (uint32_t)major;

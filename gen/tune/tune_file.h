@@ -1,7 +1,7 @@
 /* tune_file.h -- the text file beside a recipe that says what was measured to be fastest: <recipe without .lua>.tune.
 **
 ** Lines, in this order; '#' begins a comment line, which may stand anywhere:
-**   mxgen tune 1           the format
+**   mxgen tune 2           the format
 **   mxgen 0.1.0            who wrote it
 **   recipe HEX             SHA-256 over the recipe and all that it includes
 **   set NAME=VALUE         one line a parameter that was set
@@ -15,6 +15,9 @@
 **   chunk N                bytes; 0: the library's choice
 **   streams N
 **   bucket N               bytes; 0: the recipe's
+**   kernel FAMILY T B      a line a family whose kernels are not as the library chooses: threads of a thread block, bytes
+**                          of one access; 0: the library's choice. By name of family as mxgen lists them
+**   measured TRANSPORT N   a line a transport that was measured: nanoseconds of its fastest run with this bucket
 **   because TEXT           one sentence with the times
 **   end HEX                the first 16 digits of the SHA-256 over all bytes before this line
 ** It is read all or nothing. What was measured on other GPUs, with another recipe or by another version says so and is
@@ -27,7 +30,7 @@
 #include "model.h"
 #include "text.h"
 
-enum { MXG_TUNE_FORMAT = 1, MXG_TUNE_SETS = 32, MXG_TUNE_WHY = 256, MXG_TUNE_BYTES = 64 << 10 };
+enum { MXG_TUNE_FORMAT = 2, MXG_TUNE_SETS = 32, MXG_TUNE_WHY = 256, MXG_TUNE_BYTES = 64 << 10 };
 
 typedef struct mxg_tune {
   char mxgen[32], cuda[16], recipe[65];
@@ -36,6 +39,8 @@ typedef struct mxg_tune {
   uint64_t copy_pull, kernel_pull;
   mxg_hints hints;
   uint64_t bucket_bytes;
+  mxg_kernel_shapes shapes;
+  uint64_t measured_ns[MXG_AUTO]; /* by transport; 0: not measured */
   char because[200];
 } mxg_tune;
 

@@ -61,15 +61,17 @@ static mxg_status measure(void *user, mxg_trial *list, uint32_t count, mxg_error
   mxg_generation other = {.tuned_given = true};
   const mxg_bundle *bundle = t->base->bundle;
   mxg_status status = MXG_OK;
-  if (list[0].bucket_bytes) {
+  if (list[0].bucket_bytes || mxg_kernel_shapes_count(&list[0].shapes)) {
     other.tuned = t->base->tuned;
     other.tuned.bucket_bytes = list[0].bucket_bytes;
+    other.tuned.shapes = list[0].shapes;
     status = mxg_generation_run(&other, t->run->recipe, &t->options, MXG_STAGE_BUNDLE, err);
     bundle = other.bundle;
   }
   if (status == MXG_OK) {
     status = measure_bundle(t, bundle, list, count, &arena, err);
-  } else if (status == MXG_ERR_INPUT) { /* a bucket that this recipe's limits do not allow */
+  } else if (status == MXG_ERR_INPUT || status == MXG_ERR_COMPILE) {
+    /* A bucket that this recipe's limits do not allow, or a shape that a kernel cannot have. */
     for (uint32_t i = 0; i < count; i++) snprintf(list[i].note, sizeof list[i].note, "%.120s", err->text);
     status = MXG_OK;
   }
@@ -90,6 +92,8 @@ static const mxg_trial *fastest(const mxg_tune_found *found, mxg_transport trans
   return best;
 }
 
+static uint64_t in_ns(double seconds) { return seconds < 1e-9 ? 1 : (uint64_t)(seconds * 1e9 + 0.5); }
+
 void mxg_tune_fill(mxg_tune *tune, const mxg_tune_found *found, const mxg_tune_gpus *gpus, uint32_t ranks,
                    double pull_rate, double direct_rate) {
   const mxg_trial *best = &found->trials[found->best];
@@ -109,6 +113,9 @@ void mxg_tune_fill(mxg_tune *tune, const mxg_tune_found *found, const mxg_tune_g
     hints->copy_streams = copy->copy_streams;
   }
   tune->bucket_bytes = best->bucket_bytes;
+  tune->shapes = best->shapes;
+  if (copy) tune->measured_ns[MXG_COPY] = in_ns(copy->median);
+  if (direct) tune->measured_ns[MXG_DIRECT] = in_ns(direct->median);
   tune->copy_pull = (uint64_t)pull_rate;
   tune->kernel_pull = (uint64_t)direct_rate;
   char times[2][48] = {"copy cannot run", "direct cannot run"};
@@ -140,6 +147,7 @@ static mxg_status prepare(trials *t, mxg_tune_space *space, mxg_error *err) {
     space->received = plan->ranks[r].received_bytes;
     t->load = mxg_load_of_rank(plan, r);
   }
+  mxg_tune_list_shapes(space, plan);
   t->run->received = space->received;
   t->run->bucket_bytes = model->bucket_bytes;
   return MXG_OK;

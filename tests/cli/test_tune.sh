@@ -44,9 +44,10 @@ digest = hashlib.sha256(open(work + "/r.lua", "rb").read()).digest()
 fields = {"mxgen": version, "recipe": hashlib.sha256(struct.pack("<Q", 32) + digest).hexdigest(), "gpus": "2",
           "gpu": "NVIDIA Test", "capability": "9.0", "cuda": "13.0", "copy_pull": "200000000000", "kernel_pull": "0",
           "transport": "copy", "chunk": "16777216", "streams": "3", "bucket": "1048576",
+          "kernel": "dequantize 128 8", "measured copy": "10000", "measured direct": "20040",
           "because": "copy 10.0 us, direct 20.0 us on 2 of NVIDIA Test"}
 fields.update(change.split("=", 1) for change in changes)
-text = "mxgen tune %s\n" % fields.pop("format", "1")
+text = "mxgen tune %s\n" % fields.pop("format", "2")
 text += "".join("%s %s\n" % line for line in fields.items())
 text += "end %s\n" % hashlib.sha256(text.encode()).hexdigest()[:16]
 open(work + "/r.tune", "w").write(text)
@@ -62,8 +63,25 @@ write
 if "$mxgen" doctor | grep -q '^driver *not found'; then
   expect 0 plan "$work/r.lua" && prints "transport  copy: tuned: copy 10.0 us, direct 20.0 us on 2 of NVIDIA Test"
   [ -s "$work/err" ] && fail "a warning: $(cat "$work/err")"
-  prints " chunk 16777216 streams 3 bucket 1048576"
+  prints " chunk 16777216 streams 3 bucket 1048576 kernels dequantize 128 threads 8 bytes"
+  grep -q 'mx_dequantize_' "$work/out" || fail "no kernel that the file is about"
+  grep 'mx_dequantize_' "$work/out" >"$work/tuned_kernels"
+  expect 0 plan "$work/r.lua" --no-tune
+  grep 'mx_dequantize_' "$work/out" | cmp -s - "$work/tuned_kernels" && fail "kernels do not know of the file"
   expect 0 plan "$work/r.lua" --predict && prints "rates of r.tune, GB/s while all GPUs receive: copy engines 200.0, kernels 337.0"
+  prints "measured: us of a run"
+  grep -qE '^ +- +run .* 10\.0 .* 20\.0 ' "$work/out" || fail "no measured times beside those of the model: $(cat "$work/out")"
+  expect 0 plan "$work/r.lua" --predict --json && parses "plan --predict --json"
+  python3 - "$work/out" <<'PY' || fail "plan --predict --json does not say what was measured"
+import json, sys
+rows = json.load(open(sys.argv[1]))["expected"]
+run = [r for r in rows if r["group"] == "run"]
+assert len(run) == 1 and run[0]["copy_measured_us"] == "10.0" and run[0]["direct_measured_us"] == "20.0", run
+assert "nccl_measured_us" not in run[0]
+for t in ("copy_us", "direct_us", "nccl_us", "floor_us"):
+    assert float(run[0][t]) == max(float(r[t]) for r in rows if r["group"] == "all")
+assert all(r["copy_measured_us"] == "-" for r in rows if r["group"] != "run")
+PY
   expect 0 "$work/r.lua" --source-only --out "$work/tuned" && prints "tuned: copy 10.0 us"
   cmp -s "$work/plain/tiny_dense.mxb" "$work/tuned/tiny_dense.mxb" && fail "the bundle does not know"
   grep -q 'r\.tune' "$work/tuned/tiny_dense.d" || fail "make is not told of the file"
@@ -78,10 +96,14 @@ cmp "$work/plain/tiny_dense.mxb" "$work/untuned/tiny_dense.mxb" || fail "--no-tu
 expect 0 plan "$work/r.lua" --set layers=1 && ignored "without --set"
 write mxgen=9.9.9
 expect 0 plan "$work/r.lua" && ignored "it is from mxgen 9.9.9"
-write format=2
-expect 0 plan "$work/r.lua" && ignored "too new: it has format 2"
-write format=0
-expect 0 plan "$work/r.lua" && ignored "too old: it has format 0"
+write format=3
+expect 0 plan "$work/r.lua" && ignored "too new: it has format 3"
+write format=1
+expect 0 plan "$work/r.lua" && ignored "too old: it has format 1"
+write kernel="dequantize 100 8"
+expect 0 plan "$work/r.lua" && ignored "a shape that no kernel can have"
+write kernel="dequantise 128 8"
+expect 0 plan "$work/r.lua" && ignored "a family of kernels that there is not"
 write transport=teleport
 expect 0 plan "$work/r.lua" && ignored "a transport that there is not"
 write chunk=012

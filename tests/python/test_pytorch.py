@@ -295,7 +295,7 @@ def tuning_that_does_not_fit_is_a_warning():
         shutil.copy(os.path.join(FOLDER, "dense.lua"), folder)
         plain = mxgen.generate(recipe, sets={"layers": 1}, archs=[]).digest
         with open(os.path.join(folder, "r.tune"), "w") as file:
-            file.write("mxgen tune 2\n")
+            file.write("mxgen tune 3\n")
         for tune in (True, False):
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")

@@ -14,6 +14,7 @@
 #include "error.h"
 #include "files.h"
 #include "generate.h"
+#include "hash.h"
 #include "tune.h"
 #include "tune_file.h"
 #include "tune_run.h"
@@ -36,7 +37,8 @@ static void costs_are_what_the_rates_say(void **state) {
                            .nccl_start = 20e-6,
                            .copy_share = .5};
   const mxg_load pulls = {1000000000, 2000000000, 0, 3, false}, local = {0, 2000000000, 0, 3, false};
-  const mxg_load straight = {1000000000, 2000000000, 1000000000, 3, false}, heavy = {1000000000, 18000000000, 0, 3, false};
+  const mxg_load straight = {1000000000, 2000000000, 1000000000, 3, false},
+                 heavy = {1000000000, 18000000000, 0, 3, false};
   const mxg_load several = {1000000000, 2000000000, 1000000000, 3, true};
   assert_near(mxg_cost_floor(&rates, &pulls), 0.01, 1e-9);
   /* 20 ms of the link beside 4 ms of memory, for wires are written and sources are read by peers; beside 2 ms where
@@ -104,6 +106,10 @@ typedef struct fake {
   double later; /* seconds that a winner takes longer when it is run again */
   unsigned calls, trials, checked;
   mxg_status fails;
+  mxg_kernel_shape good_shape; /* of dequantize */
+  double shape_gain;
+  mxg_kernel_shape bad_shape; /* cannot be made */
+  unsigned shaped;
 } fake;
 
 static mxg_status fake_measure(void *user, mxg_trial *trials, uint32_t count, mxg_error *err) {
@@ -114,6 +120,13 @@ static mxg_status fake_measure(void *user, mxg_trial *trials, uint32_t count, mx
     mxg_trial *t = &trials[i];
     f->trials++;
     assert_int_equal(t->bucket_bytes, trials[0].bucket_bytes);
+    assert_memory_equal(&t->shapes, &trials[0].shapes, sizeof t->shapes);
+    const mxg_kernel_shape *shape = &t->shapes.of[MXG_DEQUANTIZE];
+    f->shaped += mxg_kernel_shapes_count(&t->shapes) != 0;
+    if (f->bad_shape.threads && memcmp(shape, &f->bad_shape, sizeof *shape) == 0) {
+      strcpy(t->note, "a kernel does not compile");
+      continue;
+    }
     if (t->transport == MXG_COPY ? f->no_copy : f->no_direct) {
       strcpy(t->note, "no peer access");
       continue;
@@ -122,10 +135,12 @@ static mxg_status fake_measure(void *user, mxg_trial *trials, uint32_t count, mx
     if (t->transport == MXG_COPY && t->chunk_bytes == f->good_chunk) t->median *= f->chunk_gain;
     if (t->transport == MXG_COPY && t->copy_streams == f->good_streams) t->median *= f->streams_gain;
     if (t->bucket_bytes && t->bucket_bytes == f->good_bucket) t->median *= f->bucket_gain;
+    if (f->shape_gain > 0 && memcmp(shape, &f->good_shape, sizeof *shape) == 0) t->median *= f->shape_gain;
     t->measured = true;
     t->wrong = t->check ? f->wrong : 0;
     if (t->check) f->checked++;
-    if (t->check && (t->chunk_bytes || t->copy_streams || t->bucket_bytes)) t->median += f->later;
+    if (t->check && (t->chunk_bytes || t->copy_streams || t->bucket_bytes || mxg_kernel_shapes_count(&t->shapes)))
+      t->median += f->later;
   }
   return MXG_OK;
 }
@@ -146,7 +161,8 @@ static mxg_trial search(fake *f, const mxg_tune_space *space, mxg_trial *copy) {
       assert_false(found.trials[i].transport == found.trials[k].transport &&
                    found.trials[i].bucket_bytes == found.trials[k].bucket_bytes &&
                    found.trials[i].chunk_bytes == found.trials[k].chunk_bytes &&
-                   found.trials[i].copy_streams == found.trials[k].copy_streams);
+                   found.trials[i].copy_streams == found.trials[k].copy_streams &&
+                   memcmp(&found.trials[i].shapes, &found.trials[k].shapes, sizeof found.trials[i].shapes) == 0);
   mxg_arena_free(&arena);
   return best;
 }
@@ -219,6 +235,91 @@ static void what_cannot_matter_is_not_tried(void **state) {
   assert_int_equal(search(&tight, &full, NULL).bucket_bytes, 0); /* staging has no room for the better one */
 }
 
+/* Kernels are tried in other shapes last, with all else as it was best; what cannot be made is left out. */
+static void shapes_are_tried_with_the_best(void **state) {
+  (void)state;
+  const mxg_kernel_shape good = {512, 8};
+  mxg_tune_space space = wide;
+  space.family_count = 2;
+  space.families[0] = (mxg_tune_family){MXG_DEQUANTIZE, 3, {{128, 0}, {512, 0}, {512, 8}}};
+  space.families[1] = (mxg_tune_family){MXG_MOVE, 1, {{512, 0}}};
+  fake f = {.direct = 1e-3,
+            .copy = 2e-3,
+            .chunk_gain = 1,
+            .streams_gain = 1,
+            .good_bucket = 256 << 20,
+            .bucket_gain = .9,
+            .good_shape = good,
+            .shape_gain = .9,
+            .bad_shape = {128, 0}};
+  mxg_trial best = search(&f, &space, NULL);
+  assert_int_equal(best.transport, MXG_DIRECT);
+  assert_int_equal(best.bucket_bytes, 256 << 20);
+  assert_memory_equal(&best.shapes.of[MXG_DEQUANTIZE], &good, sizeof good);
+  assert_int_equal(best.shapes.of[MXG_MOVE].threads, 0); /* tried beside what had won, and worth nothing */
+  assert_true(best.check);
+  assert_int_equal(f.shaped, 3 + 1 + 1); /* and the winner again, for its bytes */
+  /* two choices must be worth 2 % */
+  f.shape_gain = .985;
+  best = search(&f, &space, NULL);
+  assert_int_equal(mxg_kernel_shapes_count(&best.shapes), 0);
+  /* lucky once: given up when it is run again */
+  f.shape_gain = .9;
+  f.later = 5e-4;
+  best = search(&f, &space, NULL);
+  assert_int_equal(mxg_kernel_shapes_count(&best.shapes), 0);
+  /* nothing that can be run: nothing is tried */
+  fake nothing = {.no_copy = true, .no_direct = true};
+  mxg_arena arena = {0};
+  mxg_tune_found found;
+  mxg_error err = {0};
+  assert_int_equal(mxg_tune_search(&found, &space, fake_measure, &nothing, &arena, &err), MXG_ERR_UNSUPPORTED);
+  assert_int_equal(nothing.shaped, 0);
+  mxg_arena_free(&arena);
+}
+
+/* The kernels of a plan that are tried: of the families that convert most, each in every shape that makes another. */
+static void the_heaviest_kernels_are_tried(void **state) {
+  (void)state;
+  static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_generation g = {0};
+  mxg_error err;
+  options.archs = none;
+  options.sets = sets;
+  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
+                   MXG_OK);
+  mxg_tune_space space = {0};
+  mxg_tune_list_shapes(&space, g.plan);
+  assert_in_range(space.family_count, 1, MXG_TUNE_FAMILIES);
+  bool dequantizes = false;
+  for (uint32_t i = 0; i < space.family_count; i++) {
+    const mxg_tune_family *f = &space.families[i];
+    dequantizes = dequantizes || f->family == MXG_DEQUANTIZE;
+    assert_in_range(f->count, 1, MXG_TUNE_SHAPES);
+    for (uint32_t k = 0; k < f->count; k++) {
+      assert_true(mxg_kernel_shape_is_good(&f->shapes[k]));
+      assert_true(f->shapes[k].threads != 256 && (f->shapes[k].threads || f->shapes[k].access_bytes));
+      for (uint32_t m = 0; m < k; m++) assert_memory_not_equal(&f->shapes[k], &f->shapes[m], sizeof f->shapes[k]);
+    }
+  }
+  assert_true(dequantizes);
+  mxg_generation_free(&g);
+  /* Strips of columns are as wide as they are. */
+  const mxg_encoding bf16 = {.elem = MX_BF16};
+  const mxg_encoding column = {
+      .elem = MX_E4M3, .scale = MX_SCALE_E8M0, .rule = MX_RCEIL, .block_rows = 32, .block_cols = 1};
+  mxg_kernel kernel = {.family = MXG_QUANTIZE_COLUMNWISE, .vec = 8, .src = bf16, .dst = column};
+  mxg_kernel_shape shapes[MXG_TUNE_SHAPES];
+  mxg_kernel_size(&kernel, NULL);
+  assert_int_equal(mxg_tune_shapes_of(shapes, &kernel), 2);
+  assert_int_equal(shapes[0].threads + shapes[1].threads, 128 + 512);
+  mxg_kernel narrow = {
+      .family = MXG_DEQUANTIZE, .vec = 2, .src = bf16, .dst = bf16}; /* by its rows: nothing to halve */
+  mxg_kernel_size(&narrow, NULL);
+  assert_int_equal(mxg_tune_shapes_of(shapes, &narrow), 2);
+}
+
 static void a_search_fails_as_a_whole(void **state) {
   (void)state;
   mxg_arena arena = {0};
@@ -253,6 +354,10 @@ static void results_make_the_file(void **state) {
   assert_string_equal(tune.because, "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200");
   assert_int_equal(tune.copy_pull, 394000000000u);
   assert_string_equal(tune.mxgen, mxg_version());
+  assert_int_equal(tune.measured_ns[MXG_COPY], 812400);
+  assert_int_equal(tune.measured_ns[MXG_DIRECT], 934100);
+  assert_int_equal(tune.measured_ns[MXG_NCCL], 0);
+  assert_int_equal(mxg_kernel_shapes_count(&tune.shapes), 0);
 }
 
 /* ---- the file ---- */
@@ -270,6 +375,8 @@ static mxg_tune sample(void) {
                              .major = 9,
                              .gpu = "NVIDIA H200"},
                    .bucket_bytes = 256 << 20,
+                   .shapes.of = {[MXG_MOVE] = {512, 0}, [MXG_DEQUANTIZE] = {128, 8}},
+                   .measured_ns = {[MXG_COPY] = 812400, [MXG_DIRECT] = 934100},
                    .because = "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200"};
   snprintf(tune.mxgen, sizeof tune.mxgen, "%s", mxg_version());
   memset(tune.recipe, 'a', 64);
@@ -297,6 +404,9 @@ static void what_is_printed_is_read(void **state) {
   assert_int_equal(back.set_count, 1);
   assert_string_equal(back.sets[0], "layers=4");
   assert_int_equal(back.copy_pull, tune.copy_pull);
+  assert_memory_equal(&back.shapes, &tune.shapes, sizeof tune.shapes);
+  assert_memory_equal(back.measured_ns, tune.measured_ns, sizeof tune.measured_ns);
+  assert_non_null(strstr(text.bytes, "\nkernel move 512 0\nkernel dequantize 128 8\nmeasured copy 812400\n"));
   mxg_rates rates = mxg_tune_rates(&back);
   assert_near(rates.copy_pull, 394e9, 1);
   assert_near(rates.memory, mxg_default_rates.memory, 1);
@@ -305,6 +415,11 @@ static void what_is_printed_is_read(void **state) {
   mxg_tune broken = tune; /* what could not be read back is not printed */
   strcpy(broken.because, "two\nlines");
   mxg_text none = {0};
+  mxg_tune_print(&broken, NULL, &none);
+  assert_true(none.failed);
+  mxg_text_free(&none);
+  broken = tune;
+  broken.shapes.of[MXG_MOVE].threads = 100;
   mxg_tune_print(&broken, NULL, &none);
   assert_true(none.failed);
   mxg_text_free(&none);
@@ -334,18 +449,65 @@ static void other_formats_are_refused(void **state) {
   (void)state;
   static const struct {
     const char *text, *says;
-  } cases[] = {{"mxgen tune 2\nanything\n", "too new"},
-               {"mxgen tune 0\nanything\n", "too old"},
-               {"mxgen tune 1\n", "line 2"},
+  } cases[] = {{"mxgen tune 3\nanything\n", "too new"},
+               {"mxgen tune 1\nanything\n", "too old"},
+               {"mxgen tune 2\n", "line 2"},
                {"mxgen tune x\n", "does not begin"},
                {"", "does not begin"},
                {"return { version = 1 }\n", "does not begin"},
-               {"mxgen tune 1\nmxgen 0.1.0\nrecipe abc\n", "digest"}};
+               {"mxgen tune 2\nmxgen 0.1.0\nrecipe abc\n", "digest"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     mxg_tune back;
     char why[MXG_TUNE_WHY];
     assert_false(mxg_tune_parse(&back, cases[i].text, strlen(cases[i].text), why));
     if (!strstr(why, cases[i].says)) fail_msg("case %zu: %s", i, why);
+  }
+}
+
+/* A file with one line in another's place, sealed anew, is refused for what that line says. */
+static void lines_of_kernels_are_read_closely(void **state) {
+  (void)state;
+  static const struct {
+    const char *line, *says;
+  } cases[] = {{"kernel dequantize 128 8", NULL},
+               {"kernel dequantize 1024 1", NULL},
+               {"kernel dequantize 0 8", NULL},
+               {"kernel dequantize 0 0", "a shape that no kernel can have"},
+               {"kernel dequantize 100 8", "a shape that no kernel can have"},
+               {"kernel dequantize 128 12", "a shape that no kernel can have"},
+               {"kernel dequantize 2048 8", "no shape of kernels"},
+               {"kernel dequantize 128 32", "no shape of kernels"},
+               {"kernel dequantize 128", "no shape of kernels"},
+               {"kernel dequantize 128 8 8", "no shape of kernels"},
+               {"kernel dequantize 0128 8", "no shape of kernels"},
+               {"kernel dequantise 128 8", "a family of kernels that there is not"},
+               {"kernel move 128 8\nkernel move 128 8", "a family of kernels that there is not, or not there"},
+               {"kernel dequantize 128 8\nkernel move 128 8", "or not there"},
+               {"measured copy 0", "no time"},
+               {"measured copy 1 1", "no time"},
+               {"measured host 5", "a transport that there is not"},
+               {"measured copy 5\nmeasured copy 5", "or twice"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    mxg_tune tune = sample(), back;
+    memset(&tune.shapes, 0, sizeof tune.shapes);
+    memset(tune.measured_ns, 0, sizeof tune.measured_ns);
+    mxg_text text = print(&tune), other = {0};
+    char why[MXG_TUNE_WHY], hex[65];
+    const char *because = strstr(text.bytes, "because "), *end = strstr(text.bytes, "end ");
+    unsigned char digest[32];
+    mxg_text_add(&other, text.bytes, (size_t)(because - text.bytes));
+    mxg_text_format(&other, "%s\n", cases[i].line);
+    mxg_text_add(&other, because, (size_t)(end - because));
+    mxg_sha256 hash;
+    mxg_sha256_begin(&hash);
+    mxg_sha256_add(&hash, other.bytes, other.count);
+    mxg_sha256_end(&hash, digest);
+    mxg_sha256_hex(digest, hex);
+    mxg_text_format(&other, "end %.16s\n", hex);
+    bool good = mxg_tune_parse(&back, other.bytes, other.count, why);
+    if (good != !cases[i].says || (!good && !strstr(why, cases[i].says))) fail_msg("%s: %s", cases[i].line, why);
+    mxg_text_free(&other);
+    mxg_text_free(&text);
   }
 }
 
@@ -530,6 +692,62 @@ static void generate_takes_what_fits(void **state) {
   mxg_bundle_free(plain);
 }
 
+/* An MXFP8 model, for kernels that convert. */
+static void save_converting_recipe(void) {
+  static const char text[] =
+      "local mx = require 'mx'\n"
+      "local m = mx.model 'm'\n"
+      "for i = 0, 3 do m:tensor('l' .. i, { 256, 1024 }) end\n"
+      "return { version = 1, name = 'm', model = m,\n"
+      "  source = { mesh = mx.mesh { { 'tp', 2 } }, format = { mx.rule(mx.mxfp8 { elem = 'e4m3', block = 32, scale = 'rceil' }, '**') },\n"
+      "    layout = { mx.rule(mx.split { row = 'tp' }, '**') } },\n"
+      "  target = { mesh = mx.mesh { { 'dp', 2 } }, format = { mx.rule(mx.bf16(), '**') },\n"
+      "    layout = { mx.rule(mx.whole(), '**') } } }\n";
+  file_save(recipe, text, sizeof text - 1);
+}
+
+/* The file's shapes are the plan's: other kernels by another name, and the rest as it was. */
+static void shapes_reach_the_plan(void **state) {
+  (void)state;
+  save_converting_recipe();
+  mxg_bundle *plain = generate(true);
+  mxg_tune tune = fitting();
+  tune.bucket_bytes = 0;
+  memset(&tune.shapes, 0, sizeof tune.shapes);
+  tune.shapes.of[MXG_DEQUANTIZE] = (mxg_kernel_shape){128, 8};
+  save(&tune);
+  mxg_bundle *tuned = generate(false);
+  if (warnings) fail_msg("%s", warned);
+  const mxg_plan *before = mxg_bundle_plan(plain), *after = mxg_bundle_plan(tuned);
+  assert_int_equal(before->kernel_count, after->kernel_count);
+  bool found = false;
+  for (uint32_t k = 0; k < after->kernel_count; k++) {
+    const mxg_kernel *a = &before->kernels[k], *b = &after->kernels[k];
+    assert_int_equal(a->family, b->family);
+    if (a->family != MXG_DEQUANTIZE) continue;
+    found = true;
+    assert_int_equal(a->threads, 256);
+    assert_int_equal(b->threads, 128);
+    assert_int_equal(a->vec, 8);
+    assert_int_equal(b->vec, 4);
+    assert_int_equal(b->tile_units, 128 * 2);
+    assert_string_not_equal(a->name, b->name);
+  }
+  assert_true(found);
+  assert_string_not_equal(mxg_bundle_digest(plain), mxg_bundle_digest(tuned));
+  mxg_bundle_free(tuned);
+  tune.shapes.of[MXG_DEQUANTIZE] = (mxg_kernel_shape){0};
+  tune.shapes.of[MXG_QUANTIZE_BOTH] = (mxg_kernel_shape){512, 8}; /* no kernel of the plan: nothing changes */
+  save(&tune);
+  tuned = generate(false);
+  assert_int_equal(warnings, 0);
+  after = mxg_bundle_plan(tuned);
+  for (uint32_t k = 0; k < after->kernel_count; k++)
+    assert_string_equal(before->kernels[k].name, after->kernels[k].name);
+  mxg_bundle_free(tuned);
+  mxg_bundle_free(plain);
+}
+
 /* Never an error, always said, each time; the bundle is the one without a file. */
 static void what_does_not_fit_is_a_warning(void **state) {
   (void)state;
@@ -549,7 +767,7 @@ static void what_does_not_fit_is_a_warning(void **state) {
     if (kind == 2) tune.set_count = 1, strcpy(tune.sets[0], "layers=3");
     save(&tune);
     if (kind == 3) assert_int_equal(truncate(tuning, 200), 0);
-    if (kind == 4) file_save(tuning, "mxgen tune 2\n", 13);
+    if (kind == 4) file_save(tuning, "mxgen tune 3\n", 13);
     if (kind == 5) unlink(tuning), assert_int_equal(mkfifo(tuning, 0600), 0);
     if (kind == 6) file_save(tuning, "", 0);
     if (kind == 7) unlink(tuning), assert_int_equal(symlink("r.tune", tuning), 0);
@@ -574,14 +792,18 @@ int main(void) {
       cmocka_unit_test(groups_add_up),
       cmocka_unit_test(the_fastest_wins),
       cmocka_unit_test(what_cannot_matter_is_not_tried),
+      cmocka_unit_test(shapes_are_tried_with_the_best),
+      cmocka_unit_test(the_heaviest_kernels_are_tried),
       cmocka_unit_test(a_search_fails_as_a_whole),
       cmocka_unit_test(results_make_the_file),
       cmocka_unit_test(what_is_printed_is_read),
       cmocka_unit_test(every_damage_is_found),
       cmocka_unit_test(other_formats_are_refused),
+      cmocka_unit_test(lines_of_kernels_are_read_closely),
       cmocka_unit_test(staleness_has_a_name),
       cmocka_unit_test(hints_hold_for_their_gpus),
       CASE(generate_takes_what_fits),
+      CASE(shapes_reach_the_plan),
       CASE(what_does_not_fit_is_a_warning),
   };
   return cmocka_run_group_tests_name("tune", tests, NULL, NULL) != 0;
