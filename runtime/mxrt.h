@@ -219,6 +219,10 @@ mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
 ** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then, and
 ** so is a start that has to prepare; where processes start different things, waits end at their deadline.
 **
+** A profiler sees one range a start, in the NVTX domain "mxgen", for as long as the start takes on the calling thread:
+** the group's name, or "run NAME" where all groups are started at once, as by mxg_exec_run. They are one graph then, and
+** no group begins on the host by itself; who wants a range a group starts them one by one.
+**
 ** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
 ** error in the middle, targets are undefined, and a capture has to be given up. */
 mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err);

@@ -1,5 +1,7 @@
 /* nvtx.h -- ranges for profilers, in the NVTX domain "mxgen". Without a profiler in the process they cost a branch.
 **
+** One a start: a group by its name, or the whole run, whose groups go to the GPU as one graph.
+**
 ** A range is of the calling thread and ends there; ranges nest. Names are copied by the profiler. */
 #ifndef MXG_NVTX_H
 #define MXG_NVTX_H
