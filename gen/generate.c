@@ -201,6 +201,10 @@ static mxg_status read_options(mxg_options *mine, const mxg_options *options, mx
   if (options && options->size < offsetof(mxg_options, progress))
     return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_options.size is %zu; start from MXG_OPTIONS_INIT", options->size);
   if (options) memcpy(mine, options, options->size);
+  if (mine->counts &&
+      (mine->counts->size < offsetof(mxg_kernel_counts, note) || mine->counts->size > sizeof *mine->counts))
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_kernel_counts.size is %zu; start from MXG_KERNEL_COUNTS_INIT",
+                    mine->counts->size);
   if (mine->embed && !mxg_embed_name_is_good(mine->embed)) {
     mxg_fail(err, MXG_ERR_USAGE, 904, "'%.100s' cannot be the name of an array in C", mine->embed);
     mxg_error_help(err, "use letters, digits and '_', and begin with a letter");
@@ -212,8 +216,9 @@ static mxg_status read_options(mxg_options *mine, const mxg_options *options, mx
 static void tell_counts(const mxg_options *options, uint32_t cached, uint32_t compiled,
                         const char note[MXG_CACHE_NOTE]) {
   if (!options->counts) return;
-  *options->counts = (mxg_kernel_counts){.cached = cached, .compiled = compiled};
-  memcpy(options->counts->note, note, MXG_CACHE_NOTE);
+  mxg_kernel_counts told = {.size = options->counts->size, .cached = cached, .compiled = compiled};
+  memcpy(told.note, note, MXG_CACHE_NOTE);
+  memcpy(options->counts, &told, told.size);
 }
 
 mxg_status mxg_generation_run(mxg_generation *g, const char *recipe, const mxg_options *options, mxg_stage last,
@@ -244,7 +249,7 @@ static mxg_status generate(mxg_bundle **out, mxg_generation *g, mxg_bundle_cache
   }
   MXG_TRY(mxg_generation_run(g, recipe, options, MXG_STAGE_FILES, err));
   if (may) mxg_bundle_cache_put(kept, g);
-  if (options->counts && !options->counts->note[0]) memcpy(options->counts->note, kept->note, sizeof kept->note);
+  if (!g->cache_note[0]) tell_counts(options, g->use.cached, g->use.compiled, kept->note);
   *out = g->bundle;
   g->bundle = NULL;
   return MXG_OK;

@@ -13,12 +13,16 @@ extern "C" {
 /* The version of this header, as MXRT_VERSION is of mxrt.h: for mxg_version_check. */
 #define MXGEN_VERSION 100
 
-/* Where the kernels of one generate came from. */
+/* Where the kernels of one generate came from. Start from MXG_KERNEL_COUNTS_INIT; new fields go at the end. */
 typedef struct mxg_kernel_counts {
+  size_t size;       /* sizeof(mxg_kernel_counts) of the caller's header: set before the call, nothing past it is written */
   unsigned cached;   /* from the disk cache */
   unsigned compiled; /* by NVRTC, in this call */
   char note[256];    /* why the cache was not used, or not for all; "" when nothing is wrong. Never an error */
 } mxg_kernel_counts;
+
+#define MXG_KERNEL_COUNTS_INIT \
+  { sizeof(mxg_kernel_counts), 0, 0, "" }
 
 /* Start from MXG_OPTIONS_INIT; new fields go at the end. */
 typedef struct mxg_options {

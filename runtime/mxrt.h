@@ -33,7 +33,8 @@ typedef enum mxg_status {
 } mxg_status;
 
 /* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated
-** and cut to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. */
+** and cut to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. Its layout is fixed, which is why it
+** alone of the structs here does not begin with its size: fields are neither added nor moved. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -176,14 +177,18 @@ mxg_status mxg_exec_create(mxg_exec **out, const mxg_bundle *bundle, const mxg_e
 mxg_status mxg_exec_bind(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name, void *data,
                          uint64_t data_bytes, void *scale, uint64_t scale_bytes, mxg_error *err);
 
-/* What a caller knows of memory that it binds. */
+/* What a caller knows of memory that it binds. Start from MXG_TYPED_MEMORY_INIT; new fields go at the end. */
 typedef struct mxg_typed_memory {
+  size_t size; /* sizeof(mxg_typed_memory) of the caller's header */
   void *memory;
   uint64_t bytes;
   const char *dtype;    /* as in mxg_tensor_info; "U8" fits everything of one byte; NULL: not checked */
   const uint64_t *dims; /* outermost first; NULL: not checked */
   uint32_t ndim;
 } mxg_typed_memory;
+
+#define MXG_TYPED_MEMORY_INIT \
+  { sizeof(mxg_typed_memory), NULL, 0, NULL, NULL, 0 }
 
 /* mxg_exec_bind that checks types and shapes too, so that equal sizes of other contents do not pass. `scale`: NULL
 ** where the format has none. */

@@ -78,7 +78,7 @@ class _JobOptions(ctypes.Structure):
 
 
 class _KernelCounts(ctypes.Structure):
-    _fields_ = [("cached", c_uint), ("compiled", c_uint), ("note", c_char * 256)]
+    _fields_ = [("size", c_size_t), ("cached", c_uint), ("compiled", c_uint), ("note", c_char * 256)]
 
 
 class _Options(ctypes.Structure):
@@ -259,7 +259,7 @@ def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
     None: the same where torch sees any, else []: no kernels, which the host transport does not need. `tune`: take what
     `mxgen tune` left beside the recipe; a file that does not fit is a warning."""
     options, counts, handle, error = _Options(), _KernelCounts(), c_void_p(), _Error()
-    options.size = ctypes.sizeof(options)
+    options.size, counts.size = ctypes.sizeof(options), ctypes.sizeof(counts)
     if archs is None:
         archs = ["native"] if _torch() and _torch().cuda.is_available() else []
     options.archs = _texts(archs)

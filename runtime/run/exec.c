@@ -307,26 +307,41 @@ static mxg_status check_type(const char *what, const char *side, const char *nam
                   dims_text(want, sizeof want, dims, ndim));
 }
 
+/* The caller's, whatever the age of its header. `what`: "data". */
+static mxg_status read_memory(mxg_typed_memory *mine, const mxg_typed_memory *given, const char *what, mxg_error *err) {
+  *mine = (mxg_typed_memory)MXG_TYPED_MEMORY_INIT;
+  if (!given) return MXG_OK;
+  if (given->size < offsetof(mxg_typed_memory, dtype) || given->size > sizeof *mine) {
+    mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind_typed: %s: mxg_typed_memory.size is %zu", what, given->size);
+    mxg_error_help(err, "start from MXG_TYPED_MEMORY_INIT, of a mxrt.h that is not newer than this library, %s",
+                   mxg_version());
+    return MXG_ERR_USAGE;
+  }
+  memcpy(mine, given, given->size);
+  return MXG_OK;
+}
+
 mxg_status mxg_exec_bind_typed(mxg_exec *exec, uint32_t rank, mxg_side side, const char *name,
                                const mxg_typed_memory *data, const mxg_typed_memory *scale, mxg_error *err) {
-  static const mxg_typed_memory none;
   if (!exec || !name || !data)
     return mxg_fail(err, MXG_ERR_USAGE, 601, "mxg_exec_bind_typed: exec, name or data is NULL");
   const mxg_plan *plan = exec->view.plan;
+  mxg_typed_memory elems, scales;
+  MXG_TRY(read_memory(&elems, data, "data", err));
+  MXG_TRY(read_memory(&scales, scale, "scales", err));
   uint32_t array = rank < plan->rank_count ? find_array(exec, rank, side, name) : MXG_NONE;
-  if (!scale) scale = &none;
   if (array != MXG_NONE) { /* otherwise bind says what is wrong */
     const mxg_array *a = &plan->arrays[array];
     uint64_t dims[3] = {0};
     unsigned ndim = mxg_array_shape(a, dims);
-    MXG_TRY(check_type("data", mxg_side_name(side), name, rank, data, mxg_array_dtype(plan, a), dims, ndim, err));
+    MXG_TRY(check_type("data", mxg_side_name(side), name, rank, &elems, mxg_array_dtype(plan, a), dims, ndim, err));
     if (mxg_array_scale_bytes(plan, a)) {
       ndim = mxg_array_scale_dims(plan, a, dims);
-      MXG_TRY(check_type("scales", mxg_side_name(side), name, rank, scale, mxg_array_scale_dtype(plan, a), dims, ndim,
+      MXG_TRY(check_type("scales", mxg_side_name(side), name, rank, &scales, mxg_array_scale_dtype(plan, a), dims, ndim,
                          err));
     }
   }
-  return mxg_exec_bind(exec, rank, side, name, data->memory, data->bytes, scale->memory, scale->bytes, err);
+  return mxg_exec_bind(exec, rank, side, name, elems.memory, elems.bytes, scales.memory, scales.bytes, err);
 }
 
 /* ---- run ---- */

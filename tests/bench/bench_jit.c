@@ -149,7 +149,7 @@ int main(int argc, char **argv) {
   const char *const given[] = {argv[2], NULL};
   mxg_error err = {0};
   mxg_arena arena = {0};
-  mxg_kernel_counts counts = {0};
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
   mxg_options options = MXG_OPTIONS_INIT;
   if (mxg_archs_resolve(&options.archs, given, &arena, &err) != MXG_OK)
     return fprintf(stderr, "bench_jit: %s\n", err.text), 1;

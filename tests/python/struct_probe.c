@@ -60,6 +60,7 @@ int main(void) {
   FIELD(mxg_job_options, port);
   FIELD(mxg_job_options, timeout_ms);
   BEGIN(mxg_kernel_counts);
+  FIELD(mxg_kernel_counts, size);
   FIELD(mxg_kernel_counts, cached);
   FIELD(mxg_kernel_counts, compiled);
   FIELD(mxg_kernel_counts, note);

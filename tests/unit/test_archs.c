@@ -107,7 +107,7 @@ typedef struct generated {
 static void generates(const void *with) {
   const generated *want = with;
   static const char *const native[] = {"native", NULL}, *const cut[] = {"layers=1", NULL};
-  mxg_kernel_counts counts = {0};
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
   mxg_options options = MXG_OPTIONS_INIT;
   mxg_error err = {0};
   mxg_bundle *bundle = NULL;

@@ -69,9 +69,13 @@ static void types_and_shapes_are_checked(void **state) {
   assert_true(!strcmp(info.scale_dtype, "U8") || !strcmp(info.scale_dtype, "F8_E8M0"));
   assert_int_equal(mxg_exec_create(&exec, bundle, NULL, &err), MXG_OK);
   void *memory = calloc(1, (size_t)(info.data_bytes + info.scale_bytes));
-  const mxg_typed_memory data = {memory, info.data_bytes, info.dtype, info.shape, info.ndim};
-  const mxg_typed_memory scale = {(unsigned char *)memory + info.data_bytes, info.scale_bytes, info.scale_dtype,
-                                  info.scale_shape, info.scale_ndim};
+  const mxg_typed_memory data = {sizeof data, memory, info.data_bytes, info.dtype, info.shape, info.ndim};
+  const mxg_typed_memory scale = {.size = sizeof scale,
+                                  .memory = (unsigned char *)memory + info.data_bytes,
+                                  .bytes = info.scale_bytes,
+                                  .dtype = info.scale_dtype,
+                                  .dims = info.scale_shape,
+                                  .ndim = info.scale_ndim};
   const uint64_t turned[2] = {info.shape[1], info.shape[0]};
   static const char *const wrong[] = {"BF16", "F8_E5M2", "F8_E8M0", "F32", ""};
   char word[160];
@@ -100,6 +104,23 @@ static void types_and_shapes_are_checked(void **state) {
   assert_non_null(strstr(err.text, "dtype F32 given"));
   assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &data, NULL, &err), MXG_ERR_USAGE);
   assert_int_equal(err.code, 604);
+  static const size_t sizes[] = {0, offsetof(mxg_typed_memory, dtype) - 1, sizeof bad + 8};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (int which = 0; which < 2; which++) {
+      bad = which ? scale : data;
+      bad.size = sizes[i];
+      assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, which ? &data : &bad,
+                                           which ? &bad : &scale, &err),
+                       MXG_ERR_USAGE);
+      assert_int_equal(err.code, 601);
+      assert_non_null(strstr(err.text, which ? "scales: mxg_typed_memory.size" : "data: mxg_typed_memory.size"));
+    }
+  bad = data; /* of an older header: what is past its end is not looked at */
+  bad.size = offsetof(mxg_typed_memory, dtype);
+  bad.dtype = "F32";
+  bad.dims = turned;
+  assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, NULL, &err), MXG_ERR_USAGE);
+  assert_int_equal(err.code, 604); /* for the scales that are missing, and nothing else */
   bad = data; /* unknown is not wrong, and bytes are bytes */
   bad.dims = NULL;
   bad.dtype = "U8";

@@ -445,7 +445,7 @@ static void eight_processes_compile_each_kernel_once(void **state) {
     pid_t child = fork();
     assert_true(child >= 0);
     if (child) continue;
-    outcome out = {0};
+    outcome out = {.counts = MXG_KERNEL_COUNTS_INIT};
     mxg_error err;
     char byte;
     close(gate[1]);
@@ -496,7 +496,7 @@ static void the_build_of_nvrtc_is_the_same_before_and_after(void **state) {
 /* Each entry of a warm cache damaged in turn: never an error, and always the same bundle. */
 static void a_damaged_cache_never_changes_a_bundle(void **state) {
   (void)state;
-  mxg_kernel_counts counts;
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
   mxg_error err = {0};
   char digest[65], again[65];
   mxg_cache_item *items;
@@ -545,7 +545,7 @@ static void kernels_are_kept_under_the_nvrtc_that_made_them(void **state) {
   char math[512], builtins[600], real[512];
   const mxg_nvrtc *nvrtc;
   mxg_error err = {0};
-  mxg_kernel_counts counts;
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
   char digest[65], again[65], build[MXG_NVRTC_BUILD_ROOM], true_build[MXG_NVRTC_BUILD_ROOM];
   if (!need_nvrtc()) return;
   assert_int_equal(mxg_nvrtc_open(&nvrtc, &err), MXG_OK);

@@ -303,7 +303,7 @@ static const char *generate(const char *recipe, const char *set) {
   static const char *const none[] = {NULL};
   const char *sets[] = {set, NULL};
   mxg_options options = MXG_OPTIONS_INIT;
-  mxg_kernel_counts counts;
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
   mxg_bundle *bundle;
   mxg_error err = {0};
   options.archs = none;

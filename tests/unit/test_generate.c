@@ -37,6 +37,31 @@ static void a_bundle_without_files(void **state) {
   mxg_bundle_free(second);
 }
 
+/* The counts of a caller with an older header: nothing is written past them. One of a newer header, or none, is told. */
+static void counts_are_as_large_as_the_caller_s(void **state) {
+  (void)state;
+  mxg_error err = {0};
+  mxg_bundle *bundle = NULL;
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_kernel_counts counts = MXG_KERNEL_COUNTS_INIT;
+  options.archs = no_archs;
+  options.counts = &counts;
+  static const size_t wrong[] = {0, offsetof(mxg_kernel_counts, note) - 1, sizeof counts + 8};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    counts.size = wrong[i];
+    assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_ERR_USAGE);
+    assert_int_equal(err.code, 904);
+    assert_non_null(strstr(err.text, "mxg_kernel_counts.size"));
+    assert_null(bundle);
+  }
+  counts = (mxg_kernel_counts){.size = offsetof(mxg_kernel_counts, note), .cached = 7, .note = "mine"};
+  assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_OK);
+  assert_int_equal(counts.size, offsetof(mxg_kernel_counts, note));
+  assert_int_equal(counts.cached, 0);
+  assert_string_equal(counts.note, "mine");
+  mxg_bundle_free(bundle);
+}
+
 static mxg_memory_fn real_memory;
 static long countdown;
 
@@ -98,6 +123,7 @@ int main(void) {
   setenv("MXGEN_CACHE", "off", 1);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_bundle_without_files),
+      cmocka_unit_test(counts_are_as_large_as_the_caller_s),
       cmocka_unit_test(every_failed_allocation_is_reported),
       cmocka_unit_test(options_of_other_versions),
   };
