@@ -392,6 +392,8 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   }
   if (starts) r->start_seconds = mxg_median(starts, c->repeats);
   mxg_free(starts);
+  if (status == MXG_OK && c->begin) /* the last time is taken after the program's end */
+    status = wait_for(c, r, &r->program, r->times[3 * (c->repeats - 1) + 2], err);
   if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
   r->ended = mxg_now();
   mxg_range_end();
