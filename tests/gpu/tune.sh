@@ -16,7 +16,9 @@ case $? in
 esac
 cat "$work/out"
 grep -q ' best$' "$work/out" || { echo "FAILED: no best trial"; failed=1; }
+grep -q ' [0-9]* threads ' "$work/out" || { echo "FAILED: no kernel was tried in another shape"; failed=1; }
 expect 0 "tuned: " plan "$work/r.lua"
+expect 0 " measured " plan "$work/r.lua" --predict
 expect 0 "auto: tuned: \|auto: copy: tuned: \|auto: direct: tuned: " bench "$work/r.lua" --transport auto --repeats 5
 grep -q 'is not used' "$work/err" && { echo "FAILED: a fresh file does not fit: $(cat "$work/err")"; failed=1; }
 # stale, and foreign: a warning, and the cost model's choice
