@@ -15,7 +15,7 @@ extern "C" {
 
 /* Where the kernels of one generate came from. Start from MXG_KERNEL_COUNTS_INIT; new fields go at the end. */
 typedef struct mxg_kernel_counts {
-  size_t size;       /* sizeof(mxg_kernel_counts) of the caller's header: set before the call, nothing past it is written */
+  size_t size; /* sizeof(mxg_kernel_counts) of the caller's header: set before the call, nothing past it is written */
   unsigned cached;   /* from the disk cache */
   unsigned compiled; /* by NVRTC, in this call */
   char note[256];    /* why the cache was not used, or not for all; "" when nothing is wrong. Never an error */

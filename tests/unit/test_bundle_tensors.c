@@ -109,9 +109,9 @@ static void types_and_shapes_are_checked(void **state) {
     for (int which = 0; which < 2; which++) {
       bad = which ? scale : data;
       bad.size = sizes[i];
-      assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, which ? &data : &bad,
-                                           which ? &bad : &scale, &err),
-                       MXG_ERR_USAGE);
+      assert_int_equal(
+          mxg_exec_bind_typed(exec, info.rank, info.side, info.name, which ? &data : &bad, which ? &bad : &scale, &err),
+          MXG_ERR_USAGE);
       assert_int_equal(err.code, 601);
       assert_non_null(strstr(err.text, which ? "scales: mxg_typed_memory.size" : "data: mxg_typed_memory.size"));
     }
@@ -121,7 +121,7 @@ static void types_and_shapes_are_checked(void **state) {
   bad.dims = turned;
   assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, NULL, &err), MXG_ERR_USAGE);
   assert_int_equal(err.code, 604); /* for the scales that are missing, and nothing else */
-  bad = data; /* unknown is not wrong, and bytes are bytes */
+  bad = data;                      /* unknown is not wrong, and bytes are bytes */
   bad.dims = NULL;
   bad.dtype = "U8";
   assert_int_equal(mxg_exec_bind_typed(exec, info.rank, info.side, info.name, &bad, &scale, &err), MXG_OK);
