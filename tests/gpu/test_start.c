@@ -127,11 +127,13 @@ static void renew(bench *b, uint32_t seed) {
 
 /* ---- on the callers' streams ---- */
 
-/* A few milliseconds of work, so that what does not wait for it comes too early. */
+/* A few milliseconds of work, so that what does not wait for it comes too early; on every rank of another length. */
 static void keep_busy(const bench *b, int times) {
+  static uint32_t seed = 1;
   for (uint32_t r = b->first; r < b->end; r++) {
+    int own = times - (int)((seed = seed * 1664525u + 1013904223u) >> 16) % (times / 2 + 1);
     MUST(mxg_gpu_use(gpu_of(b, r), &err));
-    for (int i = 0; i < times; i++)
+    for (int i = 0; i < own; i++)
       MUST(mxg_gpu_fill(b->ballast[b->ordinals[r]], (uint8_t)i, ballast_bytes(), b->streams[r], &err));
   }
 }
