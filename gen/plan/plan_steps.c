@@ -63,6 +63,20 @@ static uint32_t layer_of(const builder *build, uint32_t piece) {
   return build->planner->tensor_groups ? build->planner->tensor_groups[notes[piece].tensor] : 0;
 }
 
+/* Whether a bucket with `held` bytes should end before piece i: a tensor begins there which fits into a bucket, but not into
+** what is left of this one, of which most is used. What of a stack of experts lies together is then moved together. */
+static bool ends_before(const builder *build, uint32_t i, uint64_t held) {
+  const mxg_planner *planner = build->planner;
+  const mxg_piece_note *notes = planner->notes.items;
+  const mxg_piece *pieces = planner->pieces.items;
+  const uint64_t most = planner->model->bucket_bytes;
+  uint64_t bytes = 0;
+  if (i == build->first || notes[i].tensor == notes[i - 1].tensor || held < most / 2) return false;
+  for (uint32_t k = i; k < build->first + build->count && notes[k].tensor == notes[i].tensor && bytes <= most; k++)
+    if (notes[k].gathered) bytes += round_up(wire_bytes(planner, &pieces[k]));
+  return bytes <= most && held + bytes > most;
+}
+
 /* Gives each piece its bucket: pieces that must share one in order, at most the recipe's bucket of bytes each. */
 static mxg_status fill_buckets(builder *build) {
   mxg_planner *planner = build->planner;
@@ -83,7 +97,7 @@ static mxg_status fill_buckets(builder *build) {
     if (scratch < scratch_end && scratches[scratch].group == notes[i].group)
       bytes += round_up(scratches[scratch].bytes);
     bool border = i > build->first && layer_of(build, i) != layer_of(build, i - 1);
-    if (border || (held && held + bytes > planner->model->bucket_bytes)) {
+    if (border || ends_before(build, i, held) || (held && held + bytes > planner->model->bucket_bytes)) {
       bucket_index++;
       held = 0;
     }

@@ -214,7 +214,7 @@ static void few_ops(void **state) {
     const char *recipe;
     unsigned copies, together, launches, direct_launches;
   } most[] = {{MXG_ROOT "/recipes/llama3_8b_tp2.lua", 300, 100, 90, 64},
-              {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 560, 360, 280, 200}};
+              {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 430, 200, 280, 200}};
   for (int i = 0; i < 2; i++) {
     planned made = plan_recipe(most[i].recipe);
     const mxg_plan *plan = mxg_bundle_plan(made.bundle);
