@@ -9,6 +9,7 @@
 ** that stay as they are go straight to where they belong, and what is too small to be worth a copy is read by its kernel
 ** where it lies. */
 #include "memory.h"
+#include "parts.h"
 #include "transport_gpu.h"
 
 #include <stdlib.h>

@@ -3,6 +3,7 @@
 ** What comes over a link takes longer than what is at home. So the parts of one kernel alternate between the ranks they
 ** come from, in one launch: the link is busy from its first block to its last. */
 #include "memory.h"
+#include "parts.h"
 #include "transport_gpu.h"
 
 enum { part_bytes = 512 << 10, side_streams = 3 };

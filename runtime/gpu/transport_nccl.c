@@ -7,6 +7,7 @@
 #include "error.h"
 #include "exchange.h"
 #include "memory.h"
+#include "transport_gpu.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,7 @@
-/* parts.c -- pieces cut by rows; see mxg_parts in transport_gpu.h. Pure arithmetic. */
+/* parts.c -- see parts.h. */
+#include "parts.h"
+
 #include "memory.h"
-#include "transport_gpu.h"
 
 static uint32_t block_of(uint32_t block) { return block == 0 || block == MX_WHOLE ? 1 : block; }
 

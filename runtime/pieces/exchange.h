@@ -8,7 +8,8 @@
 #ifndef MXG_EXCHANGE_H
 #define MXG_EXCHANGE_H
 
-#include "transport_gpu.h"
+#include "copy_plan.h"
+#include "parts.h"
 
 /* Bytes [begin, end) of the `all` that a bucket brings the rank that it brings most; of other pairs the same share. */
 typedef struct mxg_round {
