@@ -1,4 +1,4 @@
-/* bench_nccl.c -- see bench_nccl.h. A thread a rank. Pieces take turns in memory of bounded size: a model's targets
+/* bench_nccl.c -- see bench_nccl.h. A thread a rank, memory as PyTorch has it, not registered. Pieces take turns in memory of bounded size: a model's targets
 ** leave no room for all that is gathered. */
 #include "bench_nccl.h"
 

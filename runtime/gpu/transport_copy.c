@@ -60,7 +60,7 @@ typedef struct load {
 ** comes to stand: in the order of the sources, cut into chunks, and there by kernel. */
 typedef struct seat {
   uint64_t home, src;
-  uint32_t part, chunk, kernel, turn;
+  uint32_t part, chunk, kernel, place; /* place: in the order of the sources */
   way how;
 } seat;
 
@@ -86,7 +86,8 @@ typedef struct maker {
   uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
   lane *lanes, *lane;
   unsigned streams, lane_count;
-  uint64_t most, small; /* bytes of a chunk; of a part that is not worth a copy */
+  uint64_t most;                /* bytes of a chunk; of one lane's, once lanes are known */
+  uint64_t small, scaled_least; /* of a part that is not worth a copy; of a piece with scales that is worth two */
   uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
   uint32_t region_first, bucket;
   uint64_t slot;
@@ -114,7 +115,7 @@ static int by_launch(const void *a, const void *b) {
   int order = compare(x->chunk, y->chunk);
   if (order == 0) order = compare(x->how, y->how);
   if (order == 0) order = compare(x->kernel, y->kernel);
-  return order ? order : compare(x->turn, y->turn);
+  return order ? order : compare(x->place, y->place);
 }
 
 static int by_source(const void *a, const void *b) {
@@ -191,7 +192,7 @@ static void give_straight(maker *m) {
   m->straight_bytes = 0;
 }
 
-/* Whether the array that seat i is of has no more than `most` bytes behind it, or as much as nothing. */
+/* Whether the array that seat i is of goes on behind it, but for no more than `most` bytes. */
 static bool nearly_ends(const maker *m, size_t i, uint64_t most) {
   const uint32_t array = m->parts.pieces[m->seats[i].part].src;
   uint64_t behind = 0;
@@ -207,7 +208,7 @@ static uint32_t cut_chunks(maker *m) {
   uint64_t bytes = 0, limit = chunk_limit(m);
   for (size_t i = 0; i < m->seat_count; i++) {
     seat *s = &m->seats[i];
-    s->turn = (uint32_t)i;
+    s->place = (uint32_t)i;
     s->chunk = chunks;
     bytes += m->parts.pieces[s->part].wire_bytes;
     if (i + 1 < m->seat_count && (bytes < limit || (bytes < limit * 3 / 2 && nearly_ends(m, i, limit / 2)))) continue;
@@ -219,7 +220,7 @@ static uint32_t cut_chunks(maker *m) {
   return chunks;
 }
 
-/* Parts go to their seats, and loads know their chunks. */
+/* Parts go to their seats, and loads know their chunks. From here on parts have other numbers than seats and loads say. */
 static void take_seats(maker *m) {
   size_t count = m->seat_count;
   mxg_piece *pieces = mxg_alloc(count * sizeof *pieces);
@@ -358,7 +359,7 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
 ** scales that is filled is filled whole, and what is written there comes after. */
 static bool is_straight(const maker *m, const mxg_piece *piece) {
   return mxg_piece_is_copy(m->plan, piece) ||
-         (piece->wire_bytes >= m->most / small_share && !m->filled[piece->dst] && mxg_piece_is_scaled_copy(m->plan, piece));
+         (piece->wire_bytes >= m->scaled_least && !m->filled[piece->dst] && mxg_piece_is_scaled_copy(m->plan, piece));
 }
 
 /* Bytes of a part: so that the chunks of what is left can be cut. */
@@ -553,7 +554,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
   m.streams = options->copy_streams;
   m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
-  m.small = m.most / small_share;
+  m.small = m.scaled_least = m.most / small_share; /* cost.c knows the latter's default */
   if (m.small > small_most) m.small = small_most;
   make(&m);
   mxg_parts_free(&m.parts);

@@ -12,29 +12,42 @@ static const uint64_t default_most = (uint64_t)256 << 20, default_least = (uint6
 
 /* ---- rounds ---- */
 
-/* What each bucket brings the rank that it brings most. */
+/* What each bucket brings the rank that it brings most, and behind that, bucket by bucket, what it takes from the rank that
+** it takes most from. */
 static uint64_t *measure_buckets(const mxg_plan *plan, uint32_t group, uint32_t *count) {
   *count = 0;
   for (uint32_t s = 0; s < plan->step_count; s++)
     if (plan->steps[s].bucket >= *count) *count = plan->steps[s].bucket + 1;
-  uint64_t *most = mxg_alloc((*count + 1) * sizeof *most), *own = mxg_alloc((*count + 1) * sizeof *own);
-  for (uint32_t r = 0; most && own && r < plan->rank_count; r++) {
+  const size_t buckets = *count, ranks = plan->rank_count;
+  uint64_t *most = mxg_alloc((2 * buckets + 1) * sizeof *most);
+  uint64_t *own = mxg_alloc((buckets + 1) * sizeof *own), *sent = mxg_alloc((buckets * ranks + 1) * sizeof *sent);
+  for (uint32_t r = 0; most && own && sent && r < ranks; r++) {
     const mxg_rank *rank = &plan->ranks[r];
-    memset(own, 0, *count * sizeof *own);
+    memset(own, 0, buckets * sizeof *own);
     for (uint32_t s = rank->first_step; s < rank->first_step + rank->steps; s++) {
       const mxg_step *step = &plan->steps[s];
-      if (step->kind == MXG_STEP_GATHER && (group == MXG_NONE || step->group == group))
-        own[step->bucket] += step->bytes;
+      if (step->kind != MXG_STEP_GATHER || (group != MXG_NONE && step->group != group)) continue;
+      own[step->bucket] += step->bytes;
+      sent[step->peer * buckets + step->bucket] += step->bytes;
     }
-    for (uint32_t b = 0; b < *count; b++)
+    for (size_t b = 0; b < buckets; b++)
       if (most[b] < own[b]) most[b] = own[b];
   }
-  if (!own) {
+  for (size_t i = 0; most && own && sent && i < buckets * ranks; i++)
+    if (most[buckets + i % buckets] < sent[i]) most[buckets + i % buckets] = sent[i];
+  if (!own || !sent) {
     mxg_free(most);
     most = NULL;
   }
   mxg_free(own);
+  mxg_free(sent);
   return most;
+}
+
+/* A round's bytes where a rank sends more than any receives: what it packs shall be no more than a round. */
+static uint64_t fair_share(uint64_t most, uint64_t received, uint64_t sent) {
+  uint64_t share = sent > received ? (uint64_t)((double)most * (double)received / (double)sent) : most;
+  return share ? share : 1;
 }
 
 /* The next round: half of what is left of the run, within bounds. */
@@ -54,7 +67,7 @@ void mxg_rounds_make(mxg_rounds *rounds, const mxg_plan *plan, uint32_t group, u
   for (uint32_t b = 0; b < rounds->buckets && !rounds->failed; b++) {
     rounds->first[b] = (uint32_t)rounds->count;
     for (uint64_t at = 0, size; at < sizes[b] && !rounds->failed; at += size) {
-      size = next_size(left, sizes[b], most ? most : default_most);
+      size = next_size(left, sizes[b], fair_share(most ? most : default_most, sizes[b], sizes[rounds->buckets + b]));
       /* A rest that is smaller than half a round goes with it. */
       if (sizes[b] - at < size + size / 2) size = sizes[b] - at;
       mxg_round *round = mxg_vector_push((void **)&rounds->items, &rounds->count, &rounds->capacity, sizeof *round);

@@ -385,6 +385,23 @@ static void few_exchanges(void **state) {
   }
 }
 
+/* Where a few ranks send to many, what they pack for them keeps to the cap too. */
+static void few_send_to_many(void **state) {
+  (void)state;
+  planned made = plan_recipe(MXG_ROOT "/tests/unit/fan_out.lua");
+  const mxg_plan *plan = mxg_bundle_plan(made.bundle);
+  mxg_exec_view view = {.bundle = made.bundle, .plan = plan};
+  mxg_gpu_team team = {.view = &view, .exchanges = true};
+  for (uint32_t rank = 0; rank < plan->rank_count; rank++) {
+    mxg_gpu_rank r = {.team = &team, .rank = rank};
+    uint64_t staging = 0;
+    assert_true(mxg_nccl_measure(&r, &staging));
+    assert_in_range(staging, 1, plan->staging_cap);
+  }
+  mxg_bundle_free(made.bundle);
+  mxg_arena_free(&made.arena);
+}
+
 /* ---- when things are not there ---- */
 
 static long allocations_left;
@@ -453,7 +470,7 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_sample),        cmocka_unit_test(tiny_recipes),
-                                     cmocka_unit_test(another_order_fails), cmocka_unit_test(few_exchanges),
+                                     cmocka_unit_test(another_order_fails), cmocka_unit_test(few_exchanges), cmocka_unit_test(few_send_to_many),
                                      cmocka_unit_test(no_memory),           cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
