@@ -16,7 +16,7 @@
 #include "plan_build.h"
 #include "plan_check.h"
 #include "plan_samples.h"
-#include "transport_gpu.h"
+#include "race_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -243,6 +243,7 @@ static inline void run_program(const mxg_plan *plan, const mxg_gpu_program *prog
   assert_true(program->stream_count <= MXG_STREAMS_MOST);
   check_events(program);
   check_end(program);
+  if (manner == copies_first) check_races(plan, program);
   for (unsigned s = 0; s < program->stream_count; s++) m.at[s] = next_of(program, s, 0);
   for (int s; (s = choose(&m, manner)) >= 0;) {
     carry_out(&m, &program->ops[m.at[s]]);

@@ -119,6 +119,7 @@ static bool run_cluster(const mxg_plan *plan, mxg_gpu_rank *ranks, uint32_t coun
     assert_non_null(m->recorded);
     check_events(m->program);
     check_end(m->program);
+    if (manner == copies_first) check_races(plan, m->program);
     for (unsigned s = 0; s < m->program->stream_count; s++) m->at[s] = next_of(m->program, s, 0);
   }
   for (bool any = true; any && !c.mismatch;) {
