@@ -33,8 +33,8 @@ typedef enum mxg_status {
 } mxg_status;
 
 /* Owned by the caller, no pointers inside: copy it, keep it, fill it when out of memory. Texts are NUL-terminated
-** and cut to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. Its layout is fixed, which is why it
-** alone of the structs here does not begin with its size: fields are neither added nor moved. */
+** and cut to fit. `code` 304 is shown as MX0304; `mxgen explain MX0304` tells more. Its layout is fixed, which is
+** why it alone of the structs here does not begin with its size: fields are neither added nor moved. */
 typedef struct mxg_error {
   mxg_status status;
   unsigned code;
@@ -129,10 +129,11 @@ void mxg_job_free(mxg_job *job);
 
 /* ---- executor ---------------------------------------------------------------------------------------------------- */
 
-/* Transports nccl, copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. nccl needs a GPU
-** for each rank and libnccl 2.18 or later, and goes wherever NCCL does; copy and direct are for GPUs of one host that reach
-** each other. AUTO: the one that was fastest when the bundle was tuned for such GPUs (`mxgen tune`), else the one that is
-** expected to be; nccl where GPUs do not reach each other, host where nothing else goes. */
+/* Transports nccl, copy and direct take tensors in the memory of the ranks' GPUs, host in the process's. nccl needs
+** a GPU for each rank and libnccl 2.18 or later, and goes wherever NCCL does; copy and direct are for GPUs of one
+** host that reach each other. AUTO: the one that was fastest when the bundle was tuned for such GPUs (`mxgen
+** tune`), else the one that is expected to be; nccl where GPUs do not reach each other, host where nothing else
+** goes. */
 typedef enum mxg_transport { MXG_HOST = 0, MXG_NCCL = 1, MXG_COPY = 2, MXG_DIRECT = 3, MXG_AUTO = 4 } mxg_transport;
 
 /* Start from MXG_EXEC_INIT; new fields go at the end. */
@@ -154,11 +155,12 @@ typedef struct mxg_exec_options {
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one
                 ** GPU then. NULL: this one alone. Borrowed */
-  /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their numbers,
-  ** on the ranks' GPUs. They are never ended here. The caller uses them for nothing else from the first start to the last
-  ** wait, and destroys them after the executor. After an error of a run it may abort them, and then only frees the executor;
-  ** where it waits until all ranks have ended, they serve the next one. With blocking communicators the host waits in NCCL, past
-  ** any deadline, until all ranks have come to their first exchange. NULL: the library opens its own, and ends them itself. */
+  /* nccl: an ncclComm_t for each rank of this process, by ascending rank: of all ranks of the bundle, with their
+  ** numbers, on the ranks' GPUs. They are never ended here. The caller uses them for nothing else from the first
+  ** start to the last wait, and destroys them after the executor. After an error of a run it may abort them, and
+  ** then only frees the executor; where it waits until all ranks have ended, they serve the next one. With blocking
+  ** communicators the host waits in NCCL, past any deadline, until all ranks have come to their first exchange.
+  ** NULL: the library opens its own, and ends them itself. */
   void *const *nccl_comms;
 } mxg_exec_options;
 
@@ -209,24 +211,24 @@ mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
 ** returns at once. In any order of groups, also again.
 **
 ** streams[i]: a CUstream (cudaStream_t) of the GPU of the i-th rank of this process, ascending; NULL is the GPU's
-** legacy default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the group
-** begins after what the streams of its ranks have so far, those of the ranks whose sources it reads too; what these
-** streams get later begins after the group has written its targets, and after it has read the sources, which may then
-** be written again. One rank's starts are carried out one after another, whatever their streams. This thread's
-** current context is left as it was.
+** legacy default stream, and so are all where `streams` is NULL. Order is held by events and nothing else: the
+** group begins after what the streams of its ranks have so far, those of the ranks whose sources it reads too; what
+** these streams get later begins after the group has written its targets, and after it has read the sources, which
+** may then be written again. One rank's starts are carried out one after another, whatever their streams. This
+** thread's current context is left as it was.
 **
 ** Inside a stream capture the group becomes part of the caller's graph; it must have been prepared. The streams of
-** ranks that read each other must be in one capture. The graph works on the memory that is bound, with what it holds
-** at each launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside of the
-** graph; and the graph must not be launched after mxg_exec_free.
+** ranks that read each other must be in one capture. The graph works on the memory that is bound, with what it
+** holds at each launch. A launch is work of the caller's: it must not overlap with another, nor with starts outside
+** of the graph; and the graph must not be launched after mxg_exec_free.
 **
 ** With a job every process starts the same groups in the same order; a rank's group begins when the ranks of other
-** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then, and
-** so is a start that has to prepare; where processes start different things, waits end at their deadline.
+** processes that it reads have begun theirs, on the GPUs, without the hosts. mxg_exec_prepare is collective then,
+** and so is a start that has to prepare; where processes start different things, waits end at their deadline.
 **
-** A profiler sees one range a start, in the NVTX domain "mxgen", for as long as the start takes on the calling thread:
-** the group's name, or "run NAME" where all groups are started at once, as by mxg_exec_run. They are one graph then, and
-** no group begins on the host by itself; who wants a range a group starts them one by one.
+** A profiler sees one range a start, in the NVTX domain "mxgen", for as long as the start takes on the calling
+** thread: the group's name, or "run NAME" where all groups are started at once, as by mxg_exec_run. They are one
+** graph then, and no group begins on the host by itself; who wants a range a group starts them one by one.
 **
 ** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
 ** error in the middle, targets are undefined, and a capture has to be given up. */

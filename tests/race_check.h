@@ -1,6 +1,6 @@
-/* race_check.h -- whether a program's order rests on its streams and events alone: what touches a byte has happened before the
-** next that does, or both only read. Every op counts on its stream's clock; an event carries the clocks of where it was
-** recorded to where it is followed. Found whatever the turns in which the streams run. */
+/* race_check.h -- whether a program's order rests on its streams and events alone: what touches a byte has happened
+** before the next that does, or both only read. Every op counts on its stream's clock; an event carries the clocks
+** of where it was recorded to where it is followed. Found whatever the turns in which the streams run. */
 #ifndef MXG_RACE_CHECK_H
 #define MXG_RACE_CHECK_H
 
@@ -87,10 +87,12 @@ static inline void touch_side(race_check *c, const touched_side *s, uint32_t row
 }
 
 static inline void touch_entry(race_check *c, const mxg_kernel *kernel, const mx_entry *e) {
-  const touched_side from = {&kernel->src,           e->src,              e->src_scale,        (uint32_t)e->src_ld,
-                             (uint32_t)e->src_scale_ld, (uint32_t)e->src_row, (uint32_t)e->src_col};
-  const touched_side to = {&kernel->dst,           e->dst,              e->dst_scale,        (uint32_t)e->dst_ld,
-                           (uint32_t)e->dst_scale_ld, (uint32_t)e->dst_row, (uint32_t)e->dst_col};
+  const touched_side from = {
+      &kernel->src,        e->src, e->src_scale, (uint32_t)e->src_ld, (uint32_t)e->src_scale_ld, (uint32_t)e->src_row,
+      (uint32_t)e->src_col};
+  const touched_side to = {
+      &kernel->dst,        e->dst, e->dst_scale, (uint32_t)e->dst_ld, (uint32_t)e->dst_scale_ld, (uint32_t)e->dst_row,
+      (uint32_t)e->dst_col};
   touch_side(c, &from, e->rows, e->cols, false);
   if (kernel->family != MXG_AMAX)
     touch_side(c, &to, e->rows, e->cols, true);
@@ -147,7 +149,7 @@ static inline void check_races(const mxg_plan *plan, const mxg_gpu_program *p) {
   race_check c = {.plan = plan};
   if (!race_bytes) race_bytes = calloc(race_room, sizeof *race_bytes), race_used = calloc(race_room, sizeof *race_used);
   bool begun[MXG_STREAMS_MOST] = {true};
-  uint32_t (*events)[MXG_STREAMS_MOST] = calloc(p->event_count + 1, sizeof *events);
+  uint32_t(*events)[MXG_STREAMS_MOST] = calloc(p->event_count + 1, sizeof *events);
   assert_true(events && race_bytes && race_used);
   for (size_t i = 0; i < p->count; i++) {
     c.op = &p->ops[i];

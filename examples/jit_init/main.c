@@ -1,5 +1,6 @@
-/* main.c -- generates a bundle from a recipe when the program starts, and runs it: every rank on this machine's CPU,
-** which needs no kernels. A program that runs on GPUs asks for "native": kernels for the GPUs at hand, and for no others. */
+/* main.c -- generates a bundle from a recipe when the program starts, and runs it: every rank on this machine's
+** CPU, which needs no kernels. A program that runs on GPUs asks for "native": kernels for the GPUs at hand, and for
+** no others. */
 #include "mxgen.h"
 
 #include <inttypes.h>

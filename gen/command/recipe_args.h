@@ -17,8 +17,8 @@ void mxg_args_warn(void *user, const char *text);
 mxg_status mxg_archs_read(const char *list[MXG_LIST_ROOM + 1], char *copy, size_t room, const char *text,
                           mxg_error *err);
 
-/* A bundle of the recipe that is operand 0, with kernels for the GPUs that are here. *tuned, if asked for: what its tuning
-** file said. */
+/* A bundle of the recipe that is operand 0, with kernels for the GPUs that are here. *tuned, if asked for: what its
+** tuning file said. */
 mxg_status mxg_args_generate_here(mxg_bundle **out, mxg_tuned *tuned, const mxg_args *args, mxg_error *err);
 
 /* True when the operand names a bundle: it ends in .mxb. */

@@ -1,5 +1,5 @@
-/* bench_nccl.c -- see bench_nccl.h. A thread a rank, memory as PyTorch has it, not registered. Pieces take turns in memory of bounded size: a model's targets
-** leave no room for all that is gathered. */
+/* bench_nccl.c -- see bench_nccl.h. A thread a rank, memory as PyTorch has it, not registered. Pieces take turns in
+** memory of bounded size: a model's targets leave no room for all that is gathered. */
 #include "bench_nccl.h"
 
 #include "clock.h"

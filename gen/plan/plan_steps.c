@@ -63,8 +63,9 @@ static uint32_t layer_of(const builder *build, uint32_t piece) {
   return build->planner->tensor_groups ? build->planner->tensor_groups[notes[piece].tensor] : 0;
 }
 
-/* Whether a bucket with `held` bytes should end before piece i: a tensor begins there which fits into a bucket, but not into
-** what is left of this one, of which most is used. What of a stack of experts lies together is then moved together. */
+/* Whether a bucket with `held` bytes should end before piece i: a tensor begins there which fits into a bucket, but
+** not into what is left of this one, of which most is used. What of a stack of experts lies together is then moved
+** together. */
 static bool ends_before(const builder *build, uint32_t i, uint64_t held) {
   const mxg_planner *planner = build->planner;
   const mxg_piece_note *notes = planner->notes.items;

@@ -109,7 +109,8 @@ static mxg_status try_buckets(search *s) {
   return MXG_OK;
 }
 
-/* What is best so far, with the kernels of one family in other shapes; the next family begins from the best of those. */
+/* What is best so far, with the kernels of one family in other shapes; the next family begins from the best of
+** those. */
 static mxg_status try_shapes(search *s) {
   for (uint32_t f = 0; f < s->space->family_count; f++) {
     const mxg_tune_family *family = &s->space->families[f];

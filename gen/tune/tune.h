@@ -43,7 +43,8 @@ typedef struct mxg_tune_space {
 void mxg_tune_list_shapes(mxg_tune_space *space, const mxg_plan *plan);
 uint32_t mxg_tune_shapes_of(mxg_kernel_shape shapes[MXG_TUNE_SHAPES], const mxg_kernel *kernel);
 
-/* Measures trials that have one bucket_bytes and one table of shapes. A trial that cannot be run gets a note; a failure ends the search. */
+/* Measures trials that have one bucket_bytes and one table of shapes. A trial that cannot be run gets a note; a
+** failure ends the search. */
 typedef mxg_status (*mxg_measure_fn)(void *user, mxg_trial *trials, uint32_t count, mxg_error *err);
 
 typedef struct mxg_tune_found {

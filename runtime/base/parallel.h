@@ -15,9 +15,9 @@ unsigned mxg_pool_threads(const mxg_pool *pool); /* at least 1 */
 /* `worker` counts from 0, below mxg_pool_threads; no two calls that run at a time have the same. */
 typedef void (*mxg_pool_part)(void *user, uint64_t i, unsigned worker);
 
-/* Calls part(user, i, ...) once for each i < parts, and returns when all have returned. What the caller wrote before is
-** seen by the parts, what they wrote by the caller after. Many threads may call it at a time; one, where no worker could
-** be started. */
+/* Calls part(user, i, ...) once for each i < parts, and returns when all have returned. What the caller wrote
+** before is seen by the parts, what they wrote by the caller after. Many threads may call it at a time; one, where
+** no worker could be started. */
 void mxg_pool_run(mxg_pool *pool, mxg_pool_part part, void *user, uint64_t parts);
 
 #endif

@@ -141,8 +141,9 @@ static mxg_status check_sources(const mxg_gpu_rank *r, mxg_error *err) {
     if (!mxg_gpu_is_mapped(place->data) && !(place->scale && mxg_gpu_is_mapped(place->scale))) continue;
     mxg_fail(err, MXG_ERR_UNSUPPORTED, 656, "source \"%s\" of rank %u lies in memory that NCCL registers by itself",
              plan->strings + plan->arrays[a].name, r->rank);
-    mxg_error_help(err, "take memory of cudaMalloc (in PyTorch: without expandable_segments), or start the process with "
-                        "NCCL_GRAPH_REGISTER=0");
+    mxg_error_help(err,
+                   "take memory of cudaMalloc (in PyTorch: without expandable_segments), or start the process with "
+                   "NCCL_GRAPH_REGISTER=0");
     return MXG_ERR_UNSUPPORTED;
   }
   return MXG_OK;

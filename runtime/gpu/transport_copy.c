@@ -1,13 +1,13 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Six things keep the link busy. Copies from one peer follow each other on one stream (more of them disturb each other,
-** as measured on H100s). Every peer has a stream of its own: ranks that take one source after another are soon at the
-** same one, and there get half of its link each while other links rest. Copies are few: what lies together at its source
-** is brought together and by one copy, many experts of a stack say, whatever the kernels make of it. What is converted
-** at a time, a chunk, is smaller towards the end, where nothing is left to hide a conversion behind. Kernels beside
-** copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing is staged without need: elements
-** that stay as they are go straight to where they belong, and what is too small to be worth a copy is read by its kernel
-** where it lies. */
+** Six things keep the link busy. Copies from one peer follow each other on one stream (more of them disturb each
+** other, as measured on H100s). Every peer has a stream of its own: ranks that take one source after another are
+** soon at the same one, and there get half of its link each while other links rest. Copies are few: what lies
+** together at its source is brought together and by one copy, many experts of a stack say, whatever the kernels
+** make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a
+** conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread). And
+** nothing is staged without need: elements that stay as they are go straight to where they belong, and what is too
+** small to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "parts.h"
 #include "transport_gpu.h"
@@ -15,12 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-  default_chunk = 256 << 20,
-  least_chunk = 3 << 20,
-  small_most = 128 << 10,
-  small_share = 256
-};
+enum { default_chunk = 256 << 20, least_chunk = 3 << 20, small_most = 128 << 10, small_share = 256 };
 
 /* How a part comes to its kernel. */
 typedef enum way {
@@ -81,14 +76,14 @@ typedef struct maker {
   size_t load_count, load_capacity;
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
-  bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
-  bool *filled;      /* by array: its scales */
+  bool packs;   /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
+  bool *filled; /* by array: its scales */
   uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
   lane *lanes, *lane;
   unsigned streams, lane_count;
   uint64_t most;                /* bytes of a chunk; of one lane's, once lanes are known */
   uint64_t small, scaled_least; /* of a part that is not worth a copy; of a piece with scales that is worth two */
-  uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
+  uint64_t straight_bytes;      /* in `copies`, of pieces without kernels */
   uint32_t region_first, bucket;
   uint64_t slot;
 } maker;
@@ -220,7 +215,8 @@ static uint32_t cut_chunks(maker *m) {
   return chunks;
 }
 
-/* Parts go to their seats, and loads know their chunks. From here on parts have other numbers than seats and loads say. */
+/* Parts go to their seats, and loads know their chunks. From here on parts have other numbers than seats and loads
+** say. */
 static void take_seats(maker *m) {
   size_t count = m->seat_count;
   mxg_piece *pieces = mxg_alloc(count * sizeof *pieces);
@@ -326,7 +322,8 @@ static void gather_part(maker *m, uint32_t index) {
   const mxg_copy *begin = copy_of(m, &lent, index, part->first_segment, false);
   seat *fresh = mxg_vector_push((void **)&m->seats, &m->seat_count, &m->seat_capacity, sizeof *fresh);
   m->program->failed = m->program->failed || !fresh;
-  if (fresh) *fresh = (seat){.home = home_of(m, part->src, false), .src = begin ? begin->src : 0, .part = index, .how = how};
+  if (fresh)
+    *fresh = (seat){.home = home_of(m, part->src, false), .src = begin ? begin->src : 0, .part = index, .how = how};
   if (fresh) fresh->kernel = how == way_wire ? part->kernel : part->kernel_direct;
   for (uint32_t s = part->first_segment; s < part->first_segment + part->segments && !m->program->failed; s++) {
     spot *at = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *at);
@@ -355,8 +352,8 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
   mxg_parts_free(&rows);
 }
 
-/* With scales it is two copies a piece and no kernel; experts by the hundred are better off with one for many. A plane of
-** scales that is filled is filled whole, and what is written there comes after. */
+/* With scales it is two copies a piece and no kernel; experts by the hundred are better off with one for many. A
+** plane of scales that is filled is filled whole, and what is written there comes after. */
 static bool is_straight(const maker *m, const mxg_piece *piece) {
   return mxg_piece_is_copy(m->plan, piece) ||
          (piece->wire_bytes >= m->scaled_least && !m->filled[piece->dst] && mxg_piece_is_scaled_copy(m->plan, piece));
@@ -445,7 +442,8 @@ static void convert(maker *m, const mxg_step *step) {
       if (m->bucket == step->bucket) end_region(m);
       size_t last = m->chunks_done;
       while (last < m->chunk_count && m->chunks[last].bucket == step->bucket) last++;
-      if (last > m->chunks_done + 1) qsort(&m->chunks[m->chunks_done], last - m->chunks_done, sizeof *m->chunks, by_order);
+      if (last > m->chunks_done + 1)
+        qsort(&m->chunks[m->chunks_done], last - m->chunks_done, sizeof *m->chunks, by_order);
       for (; m->chunks_done < last; m->chunks_done++) convert_chunk(m, &m->chunks[m->chunks_done]);
     } else if (!kept[pieces[i].dst]) {
       while (next < end && !pieces[next].wire_bytes && !kept[pieces[next].dst]) next++;

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2, pack_areas = 2 };
-/* What lies together is sent as a message of its own from this size on. On two H100s an exchange of one message runs at 272 to 281
-** GB/s beside conversions, one of eleven each way at 184. */
+/* What lies together is sent as a message of its own from this size on. On two H100s an exchange of one message
+** runs at 272 to 281 GB/s beside conversions, one of eleven each way at 184. */
 static const uint64_t least_whole = 64 << 20;
 
 /* A gather step that concerns this rank, as its receiver or as its source. */

@@ -131,13 +131,12 @@ static void straight_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_
   mxg_copies_apart(copies);
   for (uint32_t i = 0; i < piece->segments; i++) {
     const mxg_segment *s = &plan->segments[piece->first_segment + i];
-    mxg_copies_add(copies,
-                   (mxg_copy){dst_begin + first_block(s->dst_row, e->block_rows) * dst_pitch +
-                                  first_block(piece->dst_col, e->block_cols) * each,
-                              src_begin + first_block(s->src_row, e->block_rows) * src_pitch +
-                                  first_block(piece->src_col, e->block_cols) * each,
-                              block_count(piece->src_col, piece->cols, e->block_cols) * each,
-                              block_count(s->src_row, s->rows, e->block_rows), dst_pitch, src_pitch});
+    mxg_copies_add(copies, (mxg_copy){dst_begin + first_block(s->dst_row, e->block_rows) * dst_pitch +
+                                          first_block(piece->dst_col, e->block_cols) * each,
+                                      src_begin + first_block(s->src_row, e->block_rows) * src_pitch +
+                                          first_block(piece->src_col, e->block_cols) * each,
+                                      block_count(piece->src_col, piece->cols, e->block_cols) * each,
+                                      block_count(s->src_row, s->rows, e->block_rows), dst_pitch, src_pitch});
   }
 }
 

@@ -12,8 +12,8 @@ static const uint64_t default_most = (uint64_t)256 << 20, default_least = (uint6
 
 /* ---- rounds ---- */
 
-/* What each bucket brings the rank that it brings most, and behind that, bucket by bucket, what it takes from the rank that
-** it takes most from. */
+/* What each bucket brings the rank that it brings most, and behind that, bucket by bucket, what it takes from the
+** rank that it takes most from. */
 static uint64_t *measure_buckets(const mxg_plan *plan, uint32_t group, uint32_t *count) {
   *count = 0;
   for (uint32_t s = 0; s < plan->step_count; s++)

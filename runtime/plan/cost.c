@@ -68,9 +68,9 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
   return longer((double)load->received / rates->copy_pull, (double)load->converted / rates->memory);
 }
 
-/* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where two pull
-** 391, kernels 318 to 330 where two have 337. Copies took one source after another when they were measured there, met
-** at the same source, and had 232 GB/s; a stream a peer is not measured yet. */
+/* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where
+** two pull 391, kernels 318 to 330 where two have 337. Copies took one source after another when they were measured
+** there, met at the same source, and had 232 GB/s; a stream a peer is not measured yet. */
 static const double several_copy = .61, several_kernel = .955;
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.19 of the
@@ -96,8 +96,7 @@ double mxg_cost(const mxg_rates *rates, mxg_transport transport, const mxg_load 
     return longer(received / kernel_pull, convert) + rates->start + load->buckets * rates->bucket_start;
   if (transport == MXG_COPY)
     return load->received
-               ? together(received / copy_pull, copied_memory(load) / rates->memory) +
-                     rates->copy_start + rates->start
+               ? together(received / copy_pull, copied_memory(load) / rates->memory) + rates->copy_start + rates->start
                : convert + rates->start;
   /* A bucket is packed, then sent, then converted behind the next one; the last one's conversion waits. */
   double last = load->buckets ? convert / load->buckets : 0;

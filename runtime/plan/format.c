@@ -145,7 +145,8 @@ static bool is_even(uint32_t from, uint32_t to, uint32_t block) {
 bool mxg_piece_is_scaled_copy(const mxg_plan *plan, const mxg_piece *piece) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
   const mxg_encoding *from = &plan->encodings[src->encoding], *to = &plan->encodings[dst->encoding];
-  if (plan->kernels[piece->kernel].family != MXG_MOVE || src->side != MXG_SOURCE || dst->side != MXG_TARGET) return false;
+  if (plan->kernels[piece->kernel].family != MXG_MOVE || src->side != MXG_SOURCE || dst->side != MXG_TARGET)
+    return false;
   if (from->scale == MX_SCALE_NONE || from->layout == MX_SWIZZLED || to->layout == MX_SWIZZLED) return false;
   bool even = from->scale == to->scale && from->block_rows == to->block_rows && from->block_cols == to->block_cols &&
               is_even(piece->src_col, piece->dst_col, from->block_cols);

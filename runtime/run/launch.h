@@ -19,7 +19,8 @@ uint32_t mxg_launch_entries(mx_entry *entries, uint64_t *tiles, const mxg_plan *
 /* The host's conversion of entries [first, first + count): plain C over mx_convert.h, bit for bit what the generated
 ** kernel of the same shape class does. Thread-safe for disjoint targets (AMAX merges atomically). */
 void mxg_convert_entries(const mxg_kernel *kernel, const mx_entry *entries, uint32_t count);
-/* Rows [first_row, first_row + rows) of one entry, of QUANTIZE_BOTH of one pair; both multiples of the target's block rows. For work splitting. */
+/* Rows [first_row, first_row + rows) of one entry, of QUANTIZE_BOTH of one pair; both multiples of the target's
+** block rows. For work splitting. */
 void mxg_convert_rows(const mxg_kernel *kernel, const mx_entry *entry, uint32_t first_row, uint32_t rows);
 
 #endif

@@ -1,6 +1,6 @@
-/* bench_jit.c -- what a program pays that generates at start: mxg_generate in this process, for one architecture, with
-** an empty cache, with the whole bundle in it, and with the kernels alone in it (another planner, a recipe edited), then
-** stage by stage, and for all architectures. Nothing is written but the cache.
+/* bench_jit.c -- what a program pays that generates at start: mxg_generate in this process, for one architecture,
+** with an empty cache, with the whole bundle in it, and with the kernels alone in it (another planner, a recipe
+** edited), then stage by stage, and for all architectures. Nothing is written but the cache.
 **
 ** bench_jit RECIPE ARCH      ARCH: one, or native; MXGEN_CACHE_DIR must name an empty folder */
 #include "cache.h"

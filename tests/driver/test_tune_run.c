@@ -1,6 +1,7 @@
-/* test_tune_run.c -- `mxgen tune` from the recipe to what the file says, on the driver without GPUs: every trial is run
-** and leaves the host's bytes, also with kernels in other shapes, and a shape that cannot be compiled is left out with a
-** line. Times mean nothing here. test_tune_run RECIPE TEMPLATES: the folder is changed. Exit 77: no NVRTC. */
+/* test_tune_run.c -- `mxgen tune` from the recipe to what the file says, on the driver without GPUs: every trial is
+** run and leaves the host's bytes, also with kernels in other shapes, and a shape that cannot be compiled is left
+** out with a line. Times mean nothing here. test_tune_run RECIPE TEMPLATES: the folder is changed. Exit 77: no
+** NVRTC. */
 #include "driver/fake_cuda.h"
 #include "generate.h"
 #include "launch.h"

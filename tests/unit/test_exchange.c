@@ -470,8 +470,9 @@ static void refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_sample),        cmocka_unit_test(tiny_recipes),
-                                     cmocka_unit_test(another_order_fails), cmocka_unit_test(few_exchanges), cmocka_unit_test(few_send_to_many),
-                                     cmocka_unit_test(no_memory),           cmocka_unit_test(refused)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_sample),  cmocka_unit_test(tiny_recipes),     cmocka_unit_test(another_order_fails),
+      cmocka_unit_test(few_exchanges), cmocka_unit_test(few_send_to_many), cmocka_unit_test(no_memory),
+      cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

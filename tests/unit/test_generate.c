@@ -37,7 +37,8 @@ static void a_bundle_without_files(void **state) {
   mxg_bundle_free(second);
 }
 
-/* The counts of a caller with an older header: nothing is written past them. One of a newer header, or none, is told. */
+/* The counts of a caller with an older header: nothing is written past them. One of a newer header, or none, is
+** told. */
 static void counts_are_as_large_as_the_caller_s(void **state) {
   (void)state;
   mxg_error err = {0};

@@ -239,8 +239,8 @@ static void few_ops(void **state) {
   }
 }
 
-/* Copies of one stream come from one rank, and conversions take what the streams bring in turn: no stream waits for all that
-** another brings. */
+/* Copies of one stream come from one rank, and conversions take what the streams bring in turn: no stream waits for
+** all that another brings. */
 static void a_stream_a_peer(void **state) {
   (void)state;
   planned made = plan_recipe(MXG_ROOT "/recipes/llama3_8b_tp8.lua");
@@ -419,9 +419,9 @@ static void joined(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),         cmocka_unit_test(every_sample),
-                                     cmocka_unit_test(tiny_recipes),   cmocka_unit_test(few_ops),
-                                     cmocka_unit_test(a_stream_a_peer), cmocka_unit_test(chosen_by_size), cmocka_unit_test(no_memory),
-                                     cmocka_unit_test(no_gpu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),          cmocka_unit_test(every_sample),
+                                     cmocka_unit_test(tiny_recipes),    cmocka_unit_test(few_ops),
+                                     cmocka_unit_test(a_stream_a_peer), cmocka_unit_test(chosen_by_size),
+                                     cmocka_unit_test(no_memory),       cmocka_unit_test(no_gpu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The tuning file: what is printed is read, damage and other formats are refused with a reason, and generate takes it or
-** says why not. What is measured for it is test_tune.c's. */
+/* The tuning file: what is printed is read, damage and other formats are refused with a reason, and generate takes
+** it or says why not. What is measured for it is test_tune.c's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
