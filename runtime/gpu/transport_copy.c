@@ -182,8 +182,9 @@ static unsigned give_copies(maker *m) {
 static void take_from_lane(maker *m, uint64_t bytes) { m->lane->left -= bytes < m->lane->left ? bytes : m->lane->left; }
 
 static void give_straight(maker *m) {
-  if (m->lane) (void)give_copies(m);
-  if (m->lane) take_from_lane(m, m->straight_bytes);
+  if (!m->lane) return; /* nothing has begun */
+  (void)give_copies(m);
+  take_from_lane(m, m->straight_bytes);
   m->straight_bytes = 0;
 }
 
@@ -215,27 +216,30 @@ static uint32_t cut_chunks(maker *m) {
   return chunks;
 }
 
+static void note_way(maker *m, way how) {
+  unsigned char *fresh = mxg_vector_push((void **)&m->ways, &m->way_count, &m->way_capacity, sizeof *fresh);
+  m->program->failed = m->program->failed || !fresh;
+  if (fresh) *fresh = (unsigned char)how;
+}
+
 /* Parts go to their seats, and loads know their chunks. From here on parts have other numbers than seats and loads
 ** say. */
 static void take_seats(maker *m) {
   size_t count = m->seat_count;
   mxg_piece *pieces = mxg_alloc(count * sizeof *pieces);
-  unsigned char *ways = mxg_alloc(count);
   uint32_t *chunks = mxg_alloc(count * sizeof *chunks); /* by part as it was */
-  if (pieces && ways && chunks) {
+  if (pieces && chunks) {
     for (size_t i = 0; i < count; i++) {
       pieces[i] = m->parts.pieces[m->seats[i].part];
-      ways[i] = m->ways[m->seats[i].part];
+      note_way(m, m->seats[i].how);
       chunks[m->seats[i].part - m->region_first] = m->seats[i].chunk;
     }
     memcpy(m->parts.pieces + m->region_first, pieces, count * sizeof *pieces);
-    memcpy(m->ways + m->region_first, ways, count);
     for (size_t i = 0; i < m->load_count; i++) m->loads[i].chunk = chunks[m->loads[i].part - m->region_first];
   } else {
     m->program->failed = true;
   }
   mxg_free(pieces);
-  mxg_free(ways);
   mxg_free(chunks);
 }
 
@@ -244,7 +248,7 @@ static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
   const size_t first = *at;
   for (size_t i = *next; i < m->load_count && m->loads[i].chunk == number; i++, ++*next) {
     load *l = &m->loads[i];
-    if (i == 0 || l->chunk != l[-1].chunk || l->home != l[-1].home) mxg_copies_apart(&m->copies);
+    if (m->copies.count && l->home != l[-1].home) mxg_copies_apart(&m->copies);
     l->copy.dst = *spot_of(m, l);
     mxg_copies_add(&m->copies, l->copy);
   }
@@ -276,12 +280,6 @@ static void end_region(maker *m) {
   }
   m->seat_count = m->load_count = 0;
   m->region_first = (uint32_t)m->parts.count;
-}
-
-static void note_way(maker *m, way how) {
-  unsigned char *fresh = mxg_vector_push((void **)&m->ways, &m->way_count, &m->way_capacity, sizeof *fresh);
-  m->program->failed = m->program->failed || !fresh;
-  if (fresh) *fresh = (unsigned char)how;
 }
 
 /* What an array's elements or scales lie in: without knowledge the array by itself; no allocation begins so low. */
@@ -332,7 +330,6 @@ static void gather_part(maker *m, uint32_t index) {
     add_load(m, &lent, index, s, false);
     if (how == way_wire) add_load(m, &lent, index, s, true);
   }
-  note_way(m, how);
 }
 
 /* A piece that needs no kernel: rows, a chunk's worth on a stream at a time. */

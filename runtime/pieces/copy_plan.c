@@ -82,13 +82,6 @@ uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, co
   return (uint64_t)segment->rows * piece->cols * mxg_elem_bytes(elem);
 }
 
-uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment) {
-  const mxg_encoding *e = &plan->encodings[plan->arrays[piece->src].encoding];
-  if (e->scale == MX_SCALE_NONE) return 0;
-  return block_count(segment->src_row, segment->rows, e->block_rows) *
-         block_count(piece->src_col, piece->cols, e->block_cols) * (e->scale == MX_SCALE_E8M0 ? 1 : 4);
-}
-
 void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
                      mxg_place from, uint64_t to) {
   const mxg_array *array = &plan->arrays[piece->src];
@@ -98,45 +91,50 @@ void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *
                                     width, array->cols * elem});
 }
 
+/* Where scales lie in rows: the address of the one over an element, and the bytes from one row of them to the next. */
+static uint64_t scale_over(const mxg_plan *plan, const mxg_array *array, uint64_t scales, uint64_t matrix, uint64_t row,
+                           uint64_t col, uint64_t *pitch) {
+  const mxg_encoding *e = &plan->encodings[array->encoding];
+  mxg_scale_shape shape = mxg_scale_shape_of(e, array->rows, array->cols);
+  *pitch = shape.stored_cols * shape.bytes_each;
+  return scales + (matrix * shape.stored_rows + first_block(row, e->block_rows)) * *pitch +
+         first_block(col, e->block_cols) * shape.bytes_each;
+}
+
+/* The scales over a segment of a piece: `*width` bytes, in so many rows. */
+static uint64_t scale_rows(const mxg_encoding *e, const mxg_piece *piece, const mxg_segment *segment, uint64_t *width) {
+  *width = block_count(piece->src_col, piece->cols, e->block_cols) * (e->scale == MX_SCALE_E8M0 ? 1 : 4);
+  return block_count(segment->src_row, segment->rows, e->block_rows);
+}
+
+uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment) {
+  const mxg_encoding *e = &plan->encodings[plan->arrays[piece->src].encoding];
+  uint64_t width, rows = e->scale == MX_SCALE_NONE ? 0 : scale_rows(e, piece, segment, &width);
+  return rows ? rows * width : 0;
+}
+
 void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
                        mxg_place from, uint64_t to) {
   const mxg_array *array = &plan->arrays[piece->src];
   const mxg_encoding *e = &plan->encodings[array->encoding];
+  uint64_t pitch, width, rows;
   if (e->scale == MX_SCALE_NONE || e->layout == MX_SWIZZLED) return;
-  mxg_scale_shape shape = mxg_scale_shape_of(e, array->rows, array->cols);
-  uint64_t pitch = shape.stored_cols * shape.bytes_each;
-  uint64_t matrix = from.scale + piece->src_matrix * shape.stored_rows * pitch;
-  uint64_t width = block_count(piece->src_col, piece->cols, e->block_cols) * shape.bytes_each;
-  uint64_t column = first_block(piece->src_col, e->block_cols) * shape.bytes_each;
-  uint64_t rows = block_count(segment->src_row, segment->rows, e->block_rows);
-  mxg_copies_add(copies, (mxg_copy){to, matrix + first_block(segment->src_row, e->block_rows) * pitch + column, width,
-                                    rows, width, pitch});
-}
-
-/* Scales of an array that lie in rows: the address of a matrix's first ones, and the bytes from one row to the next. */
-static uint64_t scale_rows(const mxg_plan *plan, const mxg_array *array, uint64_t matrix, uint64_t scales,
-                           uint64_t *pitch) {
-  mxg_scale_shape shape = mxg_scale_shape_of(&plan->encodings[array->encoding], array->rows, array->cols);
-  *pitch = shape.stored_cols * shape.bytes_each;
-  return scales + matrix * shape.stored_rows * *pitch;
+  uint64_t begin = scale_over(plan, array, from.scale, piece->src_matrix, segment->src_row, piece->src_col, &pitch);
+  rows = scale_rows(e, piece, segment, &width);
+  mxg_copies_add(copies, (mxg_copy){to, begin, width, rows, width, pitch});
 }
 
 static void straight_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                             mxg_place to) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
-  const mxg_encoding *e = &plan->encodings[src->encoding];
-  uint64_t src_pitch, dst_pitch, each = e->scale == MX_SCALE_E8M0 ? 1 : 4;
-  uint64_t src_begin = scale_rows(plan, src, piece->src_matrix, from.scale, &src_pitch);
-  uint64_t dst_begin = scale_rows(plan, dst, piece->dst_matrix, to.scale, &dst_pitch);
   mxg_copies_apart(copies);
   for (uint32_t i = 0; i < piece->segments; i++) {
     const mxg_segment *s = &plan->segments[piece->first_segment + i];
-    mxg_copies_add(copies, (mxg_copy){dst_begin + first_block(s->dst_row, e->block_rows) * dst_pitch +
-                                          first_block(piece->dst_col, e->block_cols) * each,
-                                      src_begin + first_block(s->src_row, e->block_rows) * src_pitch +
-                                          first_block(piece->src_col, e->block_cols) * each,
-                                      block_count(piece->src_col, piece->cols, e->block_cols) * each,
-                                      block_count(s->src_row, s->rows, e->block_rows), dst_pitch, src_pitch});
+    mxg_copy copy;
+    copy.src = scale_over(plan, src, from.scale, piece->src_matrix, s->src_row, piece->src_col, &copy.src_pitch);
+    copy.dst = scale_over(plan, dst, to.scale, piece->dst_matrix, s->dst_row, piece->dst_col, &copy.dst_pitch);
+    copy.height = scale_rows(&plan->encodings[src->encoding], piece, s, &copy.width);
+    mxg_copies_add(copies, copy);
   }
 }
 

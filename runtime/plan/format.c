@@ -131,11 +131,16 @@ mxg_wire mxg_wire_of(const mxg_plan *plan, const mxg_piece *piece) {
   return wire;
 }
 
+/* The same elements on both sides, from a source to a target. */
+static bool is_moved(const mxg_plan *plan, const mxg_piece *piece) {
+  return plan->kernels[piece->kernel].family == MXG_MOVE && plan->arrays[piece->src].side == MXG_SOURCE &&
+         plan->arrays[piece->dst].side == MXG_TARGET;
+}
+
 bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece) {
-  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
-  const mxg_encoding *e = &plan->encodings[src->encoding];
-  return plan->kernels[piece->kernel].family == MXG_MOVE && e->scale == MX_SCALE_NONE &&
-         plan->encodings[dst->encoding].scale == MX_SCALE_NONE && src->side == MXG_SOURCE && dst->side == MXG_TARGET;
+  const mxg_encoding *from = &plan->encodings[plan->arrays[piece->src].encoding];
+  const mxg_encoding *to = &plan->encodings[plan->arrays[piece->dst].encoding];
+  return is_moved(plan, piece) && from->scale == MX_SCALE_NONE && to->scale == MX_SCALE_NONE;
 }
 
 static bool is_even(uint32_t from, uint32_t to, uint32_t block) {
@@ -143,10 +148,9 @@ static bool is_even(uint32_t from, uint32_t to, uint32_t block) {
 }
 
 bool mxg_piece_is_scaled_copy(const mxg_plan *plan, const mxg_piece *piece) {
-  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
-  const mxg_encoding *from = &plan->encodings[src->encoding], *to = &plan->encodings[dst->encoding];
-  if (plan->kernels[piece->kernel].family != MXG_MOVE || src->side != MXG_SOURCE || dst->side != MXG_TARGET)
-    return false;
+  const mxg_encoding *from = &plan->encodings[plan->arrays[piece->src].encoding];
+  const mxg_encoding *to = &plan->encodings[plan->arrays[piece->dst].encoding];
+  if (!is_moved(plan, piece)) return false;
   if (from->scale == MX_SCALE_NONE || from->layout == MX_SWIZZLED || to->layout == MX_SWIZZLED) return false;
   bool even = from->scale == to->scale && from->block_rows == to->block_rows && from->block_cols == to->block_cols &&
               is_even(piece->src_col, piece->dst_col, from->block_cols);
