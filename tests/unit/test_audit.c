@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "audit.h"
+#include "failing_memory.h"
 #include "files.h"
 #include "memory.h"
 #include "text.h"
@@ -310,28 +311,17 @@ static void it_is_printed_for_people_and_programs(void **state) {
   mxg_checkpoint_close(checkpoint);
 }
 
-static int left_to_fail;
-
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (left_to_fail-- == 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_allocation_may_fail(void **state) {
   (void)state;
   folder_empty();
   write_items("rank-00000.safetensors", right + 2, items - 2);
   mxg_checkpoint *checkpoint = open_folder();
   mxg_memory_fn usual = mxg_memory_hook;
-  mxg_memory_hook = failing;
+  mxg_memory_hook = fail_once;
   mxg_status status = MXG_ERR_NOMEM;
   int failures = 0;
   for (; status != MXG_OK; failures++) {
-    left_to_fail = failures;
+    allocations_left = failures;
     mxg_audit audit = {0};
     mxg_error err;
     status = mxg_audit_build(&audit, &plan, &model, MXG_SOURCE, checkpoint, &err);

@@ -12,6 +12,7 @@
 
 #include "bundle.h"
 #include "error.h"
+#include "failing_memory.h"
 #include "plan_samples.h"
 
 static const unsigned char sources[32] = {1, 2, 3, 4};
@@ -377,16 +378,6 @@ static void a_failed_save_leaves_the_old_file(void **state) {
   free(f);
 }
 
-static long allowed;
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (allowed-- <= 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_failed_allocation_is_reported(void **state) {
   (void)state;
   mxg_memory_fn kept = mxg_memory_hook;
@@ -397,8 +388,8 @@ static void every_failed_allocation_is_reported(void **state) {
     mxg_bundle *made = NULL, *loaded = NULL;
     mxg_error err;
     assert_true(n < 1000);
-    allowed = n;
-    mxg_memory_hook = failing;
+    allocations_left = n;
+    mxg_memory_hook = fail_from_then_on;
     status = mxg_bundle_make(&made, &parts, &err);
     if (status == MXG_OK) status = mxg_bundle_save(made, path, &err);
     if (status == MXG_OK) status = mxg_bundle_load(&loaded, path, &err);

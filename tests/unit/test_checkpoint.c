@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "checkpoint.h"
+#include "failing_memory.h"
 #include "files.h"
 #include "memory.h"
 
@@ -224,17 +225,6 @@ static void folders_without_a_checkpoint_are_refused(void **state) {
   refused(302, INDEX, "regular");
 }
 
-static int left_to_fail;
-
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (left_to_fail-- == 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_allocation_may_fail(void **state) {
   (void)state;
   folder_empty();
@@ -242,11 +232,11 @@ static void every_allocation_may_fail(void **state) {
   make("rank-00000.safetensors", "c b", 2);
   make_index("{\"weight_map\":{\"a\":\"m-1.safetensors\",\"c\":\"rank-00000.safetensors\"}}");
   mxg_memory_fn usual = mxg_memory_hook;
-  mxg_memory_hook = failing;
+  mxg_memory_hook = fail_once;
   mxg_status status = MXG_ERR_NOMEM;
   int failures = 0;
   for (; status != MXG_OK; failures++) {
-    left_to_fail = failures;
+    allocations_left = failures;
     mxg_checkpoint *checkpoint;
     mxg_error err;
     status = mxg_checkpoint_open(&checkpoint, test_folder, &err);

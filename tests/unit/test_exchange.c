@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "exchange.h"
+#include "failing_memory.h"
 #include "gpu_machine.h"
 #include "nccl.h"
 
@@ -405,16 +406,6 @@ static void few_send_to_many(void **state) {
 
 /* ---- when things are not there ---- */
 
-static long allocations_left;
-
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  return --allocations_left < 0 ? NULL : realloc(old, bytes);
-}
-
 static void no_memory(void **state) {
   (void)state;
   fixture *f = sample_grouped();
@@ -429,13 +420,13 @@ static void no_memory(void **state) {
     assert_true(most < 10000);
     drop_program(&l.ranks[1]);
     allocations_left = most;
-    mxg_memory_hook = failing;
+    mxg_memory_hook = fail_from_then_on;
     mxg_nccl_build(&l.ranks[1]);
     mxg_memory_hook = usual;
     failed = l.ranks[1].program.failed;
     if (most == 0) assert_true(failed);
     allocations_left = most;
-    mxg_memory_hook = failing;
+    mxg_memory_hook = fail_from_then_on;
     bool measured = mxg_nccl_measure(&l.ranks[1], &bytes);
     mxg_memory_hook = usual;
     if (most == 0) assert_false(measured);

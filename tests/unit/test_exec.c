@@ -10,6 +10,7 @@
 
 #include "bundle.h"
 #include "error.h"
+#include "failing_memory.h"
 #include "mx_scale.h"
 #include "parallel.h"
 #include "plan_samples.h"
@@ -606,16 +607,6 @@ static void every_part_runs_once(void **state) {
 
 /* ---- no memory ---- */
 
-static atomic_long allowed;
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (atomic_fetch_sub(&allowed, 1) <= 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_failed_allocation_is_reported(void **state) {
   (void)state;
   mxg_memory_fn kept = mxg_memory_hook;
@@ -633,8 +624,8 @@ static void every_failed_allocation_is_reported(void **state) {
       mxg_exec *exec = NULL;
       mxg_error err = {0};
       assert_true(n < 1000);
-      atomic_store(&allowed, n);
-      mxg_memory_hook = failing;
+      atomic_store(&allocations_left, n);
+      mxg_memory_hook = fail_from_then_on;
       status = mxg_exec_create(&exec, bundle, &options, &err);
       for (uint32_t i = 0; i < plan->array_count && status == MXG_OK; i++)
         if (plan->arrays[i].side != MXG_SCRATCH) status = bind(exec, plan, i, &all[i], &err);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "cost.h"
+#include "failing_memory.h"
 #include "gpu_machine.h"
 
 /* ---- one plan, one transport ---- */
@@ -289,16 +290,6 @@ static void chosen_by_size(void **state) {
 
 /* ---- when things are not there ---- */
 
-static long allocations_left;
-
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  return --allocations_left < 0 ? NULL : realloc(old, bytes);
-}
-
 static void no_memory(void **state) {
   (void)state;
   fixture *f = sample_grouped();
@@ -317,7 +308,7 @@ static void no_memory(void **state) {
       team.stages = copy;
       assert_true(most < 10000);
       allocations_left = most;
-      mxg_memory_hook = failing;
+      mxg_memory_hook = fail_from_then_on;
       if (copy)
         mxg_copy_build(&r);
       else

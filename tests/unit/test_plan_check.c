@@ -8,6 +8,7 @@
 
 #include "cover.h"
 #include "error.h"
+#include "failing_memory.h"
 #include "plan_samples.h"
 
 /* ---- cover.h against counting ---- */
@@ -417,16 +418,6 @@ static void every_bit_matters(void **state) {
 
 /* ---- no memory ---- */
 
-static long allowed;
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (allowed-- <= 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_failed_allocation_is_reported(void **state) {
   (void)state;
   mxg_memory_fn kept = mxg_memory_hook;
@@ -434,10 +425,10 @@ static void every_failed_allocation_is_reported(void **state) {
     fixture *f = plan_samples[i].make();
     mxg_error err;
     mxg_status status = MXG_ERR_NOMEM;
-    mxg_memory_hook = failing;
+    mxg_memory_hook = fail_from_then_on;
     for (long n = 0; status != MXG_OK; n++) {
       assert_true(n < 1000);
-      allowed = n;
+      allocations_left = n;
       status = mxg_plan_check(&f->plan, &err);
       if (status != MXG_OK) assert_int_equal(status, MXG_ERR_NOMEM);
     }

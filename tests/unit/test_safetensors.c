@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "failing_memory.h"
 #include "files.h"
 #include "memory.h"
 #include "safetensors.h"
@@ -455,27 +456,16 @@ static void live_files_are_bounded(void **state) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-static int left_to_fail;
-
-static void *failing(void *old, size_t bytes) {
-  if (bytes == 0) {
-    free(old);
-    return NULL;
-  }
-  if (left_to_fail-- == 0) return NULL;
-  return realloc(old, bytes);
-}
-
 static void every_allocation_may_fail(void **state) {
   (void)state;
   unsigned char bytes[1024];
   size_t count = image(bytes, small, 19);
   mxg_memory_fn usual = mxg_memory_hook;
-  mxg_memory_hook = failing;
+  mxg_memory_hook = fail_once;
   unsigned before = folder_entries(), failures = 0;
   mxg_status status = MXG_ERR_NOMEM;
   for (int n = 0; status != MXG_OK; n++) {
-    left_to_fail = n;
+    allocations_left = n;
     mxg_st_file *file;
     mxg_error err;
     status = mxg_st_parse(&file, bytes, count, count, "image", &err);
@@ -487,7 +477,7 @@ static void every_allocation_may_fail(void **state) {
   status = MXG_ERR_NOMEM;
   failures = 0;
   for (int n = 0; status != MXG_OK; n++) {
-    left_to_fail = n;
+    allocations_left = n;
     mxg_st_writer *writer;
     mxg_error err;
     const uint64_t shape[] = {40, 40};

@@ -50,17 +50,23 @@ static void costs_are_what_the_rates_say(void **state) {
   assert_near(mxg_cost(&rates, MXG_NCCL, &local), 0.002 + 1e-6, 1e-9);
 }
 
+/* A recipe with four layers, as far as its plan. */
+static void plan_llama(mxg_generation *g) {
+  static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_error err;
+  *g = (mxg_generation){0};
+  options.archs = none;
+  options.sets = sets;
+  assert_int_equal(mxg_generation_run(g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
+                   MXG_OK);
+}
+
 /* Groups of a rank add up to the rank, and the plan takes what its slowest rank does. */
 static void groups_add_up(void **state) {
   (void)state;
-  static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
-  mxg_options options = MXG_OPTIONS_INIT;
-  mxg_generation g = {0};
-  mxg_error err;
-  options.archs = none;
-  options.sets = sets;
-  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
-                   MXG_OK);
+  mxg_generation g;
+  plan_llama(&g);
   double slowest = 0;
   for (uint32_t rank = 0; rank < g.plan->rank_count; rank++) {
     mxg_load all = mxg_load_of_rank(g.plan, rank), sum = {0};
@@ -275,14 +281,8 @@ static void shapes_are_tried_with_the_best(void **state) {
 /* The kernels of a plan that are tried: of the families that convert most, each in every shape that makes another. */
 static void the_heaviest_kernels_are_tried(void **state) {
   (void)state;
-  static const char *const none[] = {NULL}, *const sets[] = {"layers=4", NULL};
-  mxg_options options = MXG_OPTIONS_INIT;
-  mxg_generation g = {0};
-  mxg_error err;
-  options.archs = none;
-  options.sets = sets;
-  assert_int_equal(mxg_generation_run(&g, MXG_ROOT "/recipes/llama3_8b_tp2.lua", &options, MXG_STAGE_PLAN, &err),
-                   MXG_OK);
+  mxg_generation g;
+  plan_llama(&g);
   mxg_tune_space space = {0};
   mxg_tune_list_shapes(&space, g.plan);
   assert_in_range(space.family_count, 1, MXG_TUNE_FAMILIES);
