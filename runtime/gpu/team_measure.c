@@ -79,7 +79,6 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
                             mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
   mxg_gpu_team *team = state;
-  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;
   for (unsigned i = 0; i < repeats && fastest; i++) fastest[i] = 0;
@@ -121,7 +120,6 @@ static mxg_status write_trace(const mxg_text *text, const char *path, mxg_error 
 
 static mxg_status trace_here(mxg_gpu_team *team, mxg_text *text, mxg_error *err) {
   mxg_crew c = {.team = team, .repeats = 1, .traces = true};
-  MXG_TRY(mxg_team_make(team, MXG_MADE_WHOLE, err));
   mxg_status status = MXG_OK;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = make_times(&team->ranks[i], mxg_program_time_count(&team->ranks[i].program), err);

@@ -451,10 +451,11 @@ mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
   return status;
 }
 
+mxg_status mxg_team_make_whole(void *state, mxg_error *err) { return mxg_team_make(state, MXG_MADE_WHOLE, err); }
+
 mxg_status mxg_team_run(void *state, mxg_error *err) {
   mxg_crew c = {.team = state, .repeats = 1};
   const mxg_exec_options *options = &c.team->view->options;
-  MXG_TRY(mxg_team_make(state, MXG_MADE_WHOLE, err));
   MXG_TRY(mxg_crew_go(&c, err));
   if (options->progress) options->progress(options->user, 1, 1);
   return MXG_OK;

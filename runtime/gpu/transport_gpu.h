@@ -72,6 +72,7 @@ mxg_status mxg_team_open(void **state, const mxg_exec_view *view, const char *na
                          bool exchanges, mxg_error *err);
 mxg_status mxg_team_bind(void *state, uint32_t array, mxg_error *err);
 mxg_status mxg_team_share(void *state, mxg_error *err);
+mxg_status mxg_team_make_whole(void *state, mxg_error *err);
 mxg_status mxg_team_run(void *state, mxg_error *err);
 mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, mxg_error *err);
 mxg_status mxg_team_prepare(void *state, mxg_error *err);
@@ -85,9 +86,9 @@ void mxg_team_tell(const void *state);
 void mxg_team_close(void *state);
 /* Those of a transport's table; its .name, .open and .share are its own. */
 #define MXG_TEAM_CALLS                                                                                    \
-  .bind = mxg_team_bind, .run = mxg_team_run, .captures = mxg_team_captures, .prepare = mxg_team_prepare, \
-  .start = mxg_team_start, .wait = mxg_team_wait, .close = mxg_team_close, .measure = mxg_team_measure,   \
-  .trace = mxg_team_trace, .device_bytes = mxg_team_device_bytes, .tell = mxg_team_tell
+  .bind = mxg_team_bind, .make = mxg_team_make_whole, .run = mxg_team_run, .captures = mxg_team_captures, \
+  .prepare = mxg_team_prepare, .start = mxg_team_start, .wait = mxg_team_wait, .close = mxg_team_close,   \
+  .measure = mxg_team_measure, .trace = mxg_team_trace, .device_bytes = mxg_team_device_bytes, .tell = mxg_team_tell
 
 /* ---- between team.c and team_run.c ---- */
 

@@ -611,8 +611,9 @@ mxg_status mxg_stream_capture(uint64_t *id, mxg_cu_stream *stream, mxg_error *er
 }
 
 mxg_status mxg_graph_begin(mxg_cu_stream *stream, mxg_error *err) {
-  return check(cu.capture_begin(stream, 1 /* only this thread's calls are held to capturing rules */),
-               "cuStreamBeginCapture", err);
+  /* No thread is held to capturing rules: NCCL connects ranks when it is first given their work, which it does on the
+  ** thread that captures where a communicator is a blocking one. */
+  return check(cu.capture_begin(stream, 2 /* CU_STREAM_CAPTURE_MODE_RELAXED */), "cuStreamBeginCapture", err);
 }
 
 mxg_status mxg_graph_end(mxg_cu_graph **out, mxg_cu_stream *stream, mxg_error *err) {

@@ -15,8 +15,11 @@
 
 enum { nvtx_version = 3, message_ascii = 1 };
 enum { table_callbacks = 1, table_version = 3 };
-enum { module_core = 1, module_core2 = 5, module_functions = 16 }; /* number 0 of a module is no function */
-enum { domain_push = 4, domain_pop = 5, domain_create = 12 };      /* of module core2 */
+enum { module_core = 1, module_core2 = 5, modules = 7, functions_most = 16 };
+enum { domain_push = 4, domain_pop = 5, domain_create = 12 }; /* of module core2 */
+/* By module: core, CUDA, OpenCL, CUDART, core2, synchronisation. Number 0 of a module is no function, nor is there a
+** module 0. Profilers may insist on all of them. */
+static const unsigned function_counts[modules] = {0, 16, 9, 15, 7, 16, 7};
 
 typedef void (*any_function)(void);
 typedef struct nvtx_domain nvtx_domain;
@@ -50,17 +53,17 @@ typedef struct version_table {
 
 typedef int (*initialize_injection)(const void *(*table)(uint32_t id));
 
-/* Written by a profiler while it initialises, read afterwards. Index 16 stays NULL, as its place does. */
-static any_function core[module_functions], core2[module_functions];
-static any_function *core_places[module_functions + 1], *core2_places[module_functions + 1];
+/* Written by a profiler while it initialises, read afterwards. The place behind the last one stays NULL. */
+static any_function functions[modules][functions_most];
+static any_function *places[modules][functions_most + 1];
 
 static nvtx_domain *domain;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static int give_module(int module, any_function ***functions, unsigned *count) {
-  if (module != module_core && module != module_core2) return 0;
-  if (functions) *functions = module == module_core ? core_places : core2_places;
-  if (count) *count = module_functions;
+static int give_module(int module, any_function ***table, unsigned *count) {
+  if (module < module_core || module >= modules) return 0;
+  if (table) *table = places[module];
+  if (count) *count = function_counts[module];
   return 1;
 }
 
@@ -80,18 +83,20 @@ static void attach(void) {
   if (!library) return;
   initialize_injection initialize;
   *(void **)(void *)&initialize = dlsym(library, "InitializeInjectionNvtx2");
-  for (int i = 1; i < module_functions; i++) core_places[i] = &core[i], core2_places[i] = &core2[i];
+  for (int m = module_core; m < modules; m++)
+    for (unsigned i = 1; i < function_counts[m]; i++) places[m][i] = &functions[m][i];
   if (!initialize || !initialize(give_table)) {
-    memset(core2, 0, sizeof core2);
+    memset(functions, 0, sizeof functions);
     (void)dlclose(library);
     return;
   }
-  if (core2[domain_create]) domain = ((nvtx_domain * (*)(const char *)) core2[domain_create])("mxgen");
+  any_function create = functions[module_core2][domain_create];
+  if (create) domain = ((nvtx_domain * (*)(const char *)) create)("mxgen");
 }
 
 static any_function function(int which) {
   (void)pthread_once(&once, attach);
-  return core2[which];
+  return functions[module_core2][which];
 }
 
 void mxg_range_begin(const char *before, const char *name) {

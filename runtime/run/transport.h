@@ -38,6 +38,8 @@ typedef struct mxg_transport_table {
   /* Collective, when a binding of any process is new: agreement->wanted sources become readable here. NULL without
   ** one: the transport does not work between processes. */
   mxg_status (*share)(void *state, mxg_error *err);
+  /* What run, measure and trace need: programs, connections. Its time is not the run's. NULL: nothing to make. */
+  mxg_status (*make)(void *state, mxg_error *err);
   /* The whole schedule of this process's ranks, to its end. Returns after every thread and copy that it began. */
   mxg_status (*run)(void *state, mxg_error *err);
   /* mxg_exec_prepare, _start and _wait, of groups that there are and with everything bound. `streams`: as the

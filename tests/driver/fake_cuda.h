@@ -14,4 +14,7 @@ void fake_cuda_use(fake_cuda_kernel kernel);
 typedef int (*fake_cuda_graphs_function)(void);
 int fake_cuda_graphs(void);
 
+/* As a call that capturing threads may not make: 0, or the error. */
+int fake_cuda_unsafe(void);
+
 #endif

@@ -73,12 +73,14 @@ __attribute__((visibility("default"))) const injection_record *injection_look(vo
 int InitializeInjectionNvtx2(get_table table);
 __attribute__((visibility("default"))) int InitializeInjectionNvtx2(get_table table) {
   const callbacks_table *callbacks = table(1);
-  function_table core = NULL, core2 = NULL;
+  function_table core = NULL, core2 = NULL, rest = NULL;
   unsigned core_size = 0, size = 0;
   record.attached++;
   if (!callbacks || callbacks->struct_size < sizeof *callbacks || table(99)) return 0;
   if (!callbacks->GetModuleFunctionTable(1, &core, &core_size) || core_size < 16) return 0;
   if (!callbacks->GetModuleFunctionTable(5, &core2, &size) || size < 16) return 0;
+  for (int module = 1; module < 7; module++) /* as some profilers do */
+    if (!callbacks->GetModuleFunctionTable(module, &rest, &core_size) || !rest || core_size < 7) return 0;
   if (callbacks->GetModuleFunctionTable(77, NULL, NULL)) return 0;
   *core2[4] = (function_pointer)push;
   *core2[5] = (function_pointer)pop;
