@@ -6,8 +6,9 @@
 ** together at its source is brought together and by one copy, many experts of a stack say, whatever the kernels
 ** make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a
 ** conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread). And
-** nothing is staged without need: elements that stay as they are go straight to where they belong, and what is too
-** small to be worth a copy is read by its kernel where it lies. */
+** nothing is staged without need: elements without scales that stay as they are go straight to where they belong (with
+** scales that would be two copies a tensor, and took 1.19 of the floor for the layers of Llama 3 8B, staged 1.04), and
+** what is too small to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "parts.h"
 #include "transport_gpu.h"
@@ -76,14 +77,13 @@ typedef struct maker {
   size_t load_count, load_capacity;
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
-  bool packs;   /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
-  bool *filled; /* by array: its scales */
+  bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
   uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
   lane *lanes, *lane;
   unsigned streams, lane_count;
-  uint64_t most;                /* bytes of a chunk; of one lane's, once lanes are known */
-  uint64_t small, scaled_least; /* of a part that is not worth a copy; of a piece with scales that is worth two */
-  uint64_t straight_bytes;      /* in `copies`, of pieces without kernels */
+  uint64_t most;           /* bytes of a chunk; of one lane's, once lanes are known */
+  uint64_t small;          /* of a part that is not worth a copy */
+  uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
   uint32_t region_first, bucket;
   uint64_t slot;
 } maker;
@@ -349,13 +349,6 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
   mxg_parts_free(&rows);
 }
 
-/* With scales it is two copies a piece and no kernel; experts by the hundred are better off with one for many. A
-** plane of scales that is filled is filled whole, and what is written there comes after. */
-static bool is_straight(const maker *m, const mxg_piece *piece) {
-  return mxg_piece_is_copy(m->plan, piece) ||
-         (piece->wire_bytes >= m->scaled_least && !m->filled[piece->dst] && mxg_piece_is_scaled_copy(m->plan, piece));
-}
-
 /* Bytes of a part: so that the chunks of what is left can be cut. */
 static uint64_t part_limit(const maker *m) {
   uint64_t limit = m->lane->left / 16;
@@ -373,7 +366,7 @@ static void gather(maker *m, const mxg_step *step) {
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
     const mxg_piece *piece = &m->plan->pieces[i];
     if (m->rank->team->kept[piece->dst]) continue;
-    if (is_straight(m, piece)) {
+    if (mxg_piece_is_copy(m->plan, piece)) {
       gather_straight(m, piece);
       continue;
     }
@@ -507,19 +500,11 @@ static void find_lanes(maker *m) {
   }
 }
 
-static void find_filled(maker *m) {
-  m->filled = mxg_alloc((m->plan->array_count + 1) * sizeof *m->filled);
-  m->program->failed = m->program->failed || !m->filled;
-  for (uint32_t i = 0; m->filled && i < m->plan->fill_count; i++)
-    if (m->plan->fills[i].kind == MXG_FILL_SCALES) m->filled[m->plan->fills[i].array] = true;
-}
-
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
   const bool receives = mxg_rank_receives(m->rank) > 0;
   find_lanes(m);
-  find_filled(m);
   if (m->program->failed) return;
   m->packs = in_order(m->rank);
   if (receives) order_copies(m);
@@ -549,7 +534,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
   m.streams = options->copy_streams;
   m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
-  m.small = m.scaled_least = m.most / small_share; /* cost.c knows the latter's default */
+  m.small = m.most / small_share;
   if (m.small > small_most) m.small = small_most;
   make(&m);
   mxg_parts_free(&m.parts);
@@ -560,7 +545,6 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_free(m.seats);
   mxg_free(m.loads);
   mxg_free(m.chunks);
-  mxg_free(m.filled);
   mxg_free(m.lane_of);
   mxg_free(m.lanes);
 }

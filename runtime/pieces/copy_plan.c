@@ -124,25 +124,10 @@ void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece
   mxg_copies_add(copies, (mxg_copy){to, begin, width, rows, width, pitch});
 }
 
-static void straight_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
-                            mxg_place to) {
-  const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
-  mxg_copies_apart(copies);
-  for (uint32_t i = 0; i < piece->segments; i++) {
-    const mxg_segment *s = &plan->segments[piece->first_segment + i];
-    mxg_copy copy;
-    copy.src = scale_over(plan, src, from.scale, piece->src_matrix, s->src_row, piece->src_col, &copy.src_pitch);
-    copy.dst = scale_over(plan, dst, to.scale, piece->dst_matrix, s->dst_row, piece->dst_col, &copy.dst_pitch);
-    copy.height = scale_rows(&plan->encodings[src->encoding], piece, s, &copy.width);
-    mxg_copies_add(copies, copy);
-  }
-}
-
 void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                          mxg_place to) {
   const mxg_array *src = &plan->arrays[piece->src], *dst = &plan->arrays[piece->dst];
   uint64_t elem = mxg_elem_bytes(plan->encodings[src->encoding].elem);
-  if (plan->encodings[src->encoding].scale != MX_SCALE_NONE) straight_scales(copies, plan, piece, from, to);
   mxg_copies_apart(copies);
   for (uint32_t i = 0; i < piece->segments; i++) {
     const mxg_segment *s = &plan->segments[piece->first_segment + i];

@@ -37,7 +37,7 @@ void mxg_copies_scales(mxg_copies *copies, const mxg_plan *plan, const mxg_piece
 uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
 uint64_t mxg_segment_scale_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment);
 
-/* Copies of a piece that needs no kernel (mxg_piece_is_copy, mxg_piece_is_scaled_copy), from array to array. */
+/* Copies of a piece that needs no kernel (mxg_piece_is_copy), from array to array. */
 void mxg_copies_straight(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, mxg_place from,
                          mxg_place to);
 

@@ -29,13 +29,12 @@ const mxg_rates *mxg_rates_of(const char *gpu, const char **name) {
 
 static double longer(double a, double b) { return a > b ? a : b; }
 
-/* What transport copy brings where it belongs, without a kernel: with scales from a megabyte on. */
+/* What transport copy brings where it belongs, without a kernel. */
 static uint64_t straight_bytes(const mxg_plan *plan, const mxg_step *gather) {
   uint64_t sum = 0;
   for (uint32_t i = gather->first; i < gather->first + gather->count; i++) {
     const mxg_piece *piece = &plan->pieces[i];
-    if (mxg_piece_is_copy(plan, piece) || (piece->wire_bytes >= 1 << 20 && mxg_piece_is_scaled_copy(plan, piece)))
-      sum += piece->wire_bytes;
+    if (mxg_piece_is_copy(plan, piece)) sum += piece->wire_bytes;
   }
   return sum;
 }

@@ -131,32 +131,11 @@ mxg_wire mxg_wire_of(const mxg_plan *plan, const mxg_piece *piece) {
   return wire;
 }
 
-/* The same elements on both sides, from a source to a target. */
-static bool is_moved(const mxg_plan *plan, const mxg_piece *piece) {
-  return plan->kernels[piece->kernel].family == MXG_MOVE && plan->arrays[piece->src].side == MXG_SOURCE &&
-         plan->arrays[piece->dst].side == MXG_TARGET;
-}
-
 bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece) {
   const mxg_encoding *from = &plan->encodings[plan->arrays[piece->src].encoding];
   const mxg_encoding *to = &plan->encodings[plan->arrays[piece->dst].encoding];
-  return is_moved(plan, piece) && from->scale == MX_SCALE_NONE && to->scale == MX_SCALE_NONE;
-}
-
-static bool is_even(uint32_t from, uint32_t to, uint32_t block) {
-  return block != MX_WHOLE && (block == 0 || from % block == to % block);
-}
-
-bool mxg_piece_is_scaled_copy(const mxg_plan *plan, const mxg_piece *piece) {
-  const mxg_encoding *from = &plan->encodings[plan->arrays[piece->src].encoding];
-  const mxg_encoding *to = &plan->encodings[plan->arrays[piece->dst].encoding];
-  if (!is_moved(plan, piece)) return false;
-  if (from->scale == MX_SCALE_NONE || from->layout == MX_SWIZZLED || to->layout == MX_SWIZZLED) return false;
-  bool even = from->scale == to->scale && from->block_rows == to->block_rows && from->block_cols == to->block_cols &&
-              is_even(piece->src_col, piece->dst_col, from->block_cols);
-  for (uint32_t s = piece->first_segment; s < piece->first_segment + piece->segments && even; s++)
-    even = is_even(plan->segments[s].src_row, plan->segments[s].dst_row, from->block_rows);
-  return even;
+  return plan->kernels[piece->kernel].family == MXG_MOVE && plan->arrays[piece->src].side == MXG_SOURCE &&
+         plan->arrays[piece->dst].side == MXG_TARGET && from->scale == MX_SCALE_NONE && to->scale == MX_SCALE_NONE;
 }
 
 uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols) {

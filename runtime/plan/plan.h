@@ -201,8 +201,6 @@ typedef struct mxg_wire {
 mxg_wire mxg_wire_of(const mxg_plan *plan, const mxg_piece *piece);
 /* Whether a piece is the same bytes on both sides, unscaled, and so needs no kernel. */
 bool mxg_piece_is_copy(const mxg_plan *plan, const mxg_piece *piece);
-/* The same for elements with scales that lie in rows on both sides, in blocks that begin at the same elements. */
-bool mxg_piece_is_scaled_copy(const mxg_plan *plan, const mxg_piece *piece);
 
 /* Units of work and tiles of an entry of rows x cols for a kernel: what the generated kernel computes too. */
 uint64_t mxg_kernel_units(const mxg_kernel *kernel, uint64_t rows, uint64_t cols);
