@@ -9,6 +9,7 @@ failed=0
 expect() {
   local code=$1 words=$2
   shift 2
+  local begin=$SECONDS
   timeout 120 "$mxgen" "$@" >"$work/out" 2>"$work/err"
   local got=$?
   if [ "$got" != "$code" ] || ! grep -q -- "$words" "$work/out" "$work/err"; then
@@ -16,4 +17,5 @@ expect() {
     cat "$work/out" "$work/err"
     failed=1
   fi
+  echo "$((SECONDS - begin)) s: mxgen $*"
 }
