@@ -51,7 +51,7 @@ static mxg_status open_member(member *m, mxg_error *err) {
   mxg_peer_gather *ask = m->crew->ask;
   uint64_t room = piece_of(shard_of(ask), 1);
   MXG_TRY(mxg_gpu_use(ask->gpus[m->rank], err));
-  MXG_TRY(mxg_nccl_open(&m->nccl, m->crew->id, ask->ranks, m->rank, m->crew->deadline, err));
+  MXG_TRY(mxg_nccl_open(&m->nccl, m->crew->id, ask->ranks, m->rank, false, m->crew->deadline, err));
   MXG_TRY(mxg_gpu_alloc(&m->from, room, err));
   MXG_TRY(mxg_gpu_alloc(&m->to, room * ask->ranks, err));
   MXG_TRY(mxg_stream_create(&m->stream, err));

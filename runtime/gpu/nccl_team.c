@@ -2,6 +2,7 @@
 ** up, and given up together; and the staging that they receive into. What is exchanged is transport_nccl.c's. */
 #include "team_run.h"
 
+#include "agreement.h"
 #include "clock.h"
 #include "error.h"
 #include "job.h"
@@ -119,6 +120,13 @@ double mxg_team_patience(const mxg_gpu_team *team) { return patience(team->view)
 
 /* ---- one rank ---- */
 
+static bool is_one_machine(const mxg_exec_view *view) {
+  const mxg_agreement *a = view->agreement;
+  bool one = true;
+  for (uint32_t p = 0; a && p < mxg_job_world(a->job); p++) one = one && a->near[p];
+  return one;
+}
+
 mxg_status mxg_rank_join(mxg_gpu_rank *r, mxg_error *err) {
   const mxg_exec_view *view = r->team->view;
   const uint32_t index = (uint32_t)(r - r->team->ranks), ranks = view->plan->rank_count;
@@ -127,33 +135,13 @@ mxg_status mxg_rank_join(mxg_gpu_rank *r, mxg_error *err) {
   r->nccl = NULL;
   if (view->options.nccl_comms)
     return mxg_nccl_borrow(&r->nccl, view->options.nccl_comms[index], ranks, r->rank, r->ordinal, err);
-  return mxg_nccl_open(&r->nccl, r->team->nccl_id, ranks, r->rank, patience(view), err);
-}
-
-/* nccl.h says why. Where a process has been told to let NCCL register nothing by itself, any memory will do. */
-static mxg_status check_sources(const mxg_gpu_rank *r, mxg_error *err) {
-  const mxg_plan *plan = r->team->view->plan;
-  const char *registers = getenv("NCCL_GRAPH_REGISTER");
-  if (registers && !strcmp(registers, "0")) return MXG_OK;
-  for (uint32_t a = 0; a < plan->array_count; a++) {
-    const mxg_place *place = &r->team->places[a];
-    if (plan->arrays[a].rank != r->rank || plan->arrays[a].side != MXG_SOURCE) continue;
-    if (!mxg_gpu_is_mapped(place->data) && !(place->scale && mxg_gpu_is_mapped(place->scale))) continue;
-    mxg_fail(err, MXG_ERR_UNSUPPORTED, 656, "source \"%s\" of rank %u lies in memory that NCCL registers by itself",
-             plan->strings + plan->arrays[a].name, r->rank);
-    mxg_error_help(err,
-                   "take memory of cudaMalloc (in PyTorch: without expandable_segments), or start the process with "
-                   "NCCL_GRAPH_REGISTER=0");
-    return MXG_ERR_UNSUPPORTED;
-  }
-  return MXG_OK;
+  return mxg_nccl_open(&r->nccl, r->team->nccl_id, ranks, r->rank, is_one_machine(view), patience(view), err);
 }
 
 mxg_status mxg_rank_take_staging(mxg_gpu_rank *r, mxg_error *err) {
   const mxg_plan *plan = r->team->view->plan;
   uint64_t need = 0, have = 0, all = r->device_bytes; /* of scratch */
   if (!r->team->exchanges) return MXG_OK;
-  MXG_TRY(check_sources(r, err));
   if (!mxg_nccl_measure(r, &need)) return mxg_fail_nomem(err);
   all += need;
   if (all > plan->staging_cap) {
@@ -167,7 +155,7 @@ mxg_status mxg_rank_take_staging(mxg_gpu_rank *r, mxg_error *err) {
   if (need > have)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 644, "rank %u needs %llu bytes of staging, GPU %d has %llu free", r->rank,
                     (unsigned long long)need, r->ordinal, (unsigned long long)have);
-  if (need) MXG_TRY(mxg_gpu_alloc(&r->staging, need, err));
+  if (need) MXG_TRY(mxg_nccl_alloc(r->nccl, &r->staging, need, err));
   r->device_bytes = all;
   return MXG_OK;
 }

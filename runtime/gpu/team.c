@@ -69,7 +69,7 @@ void mxg_rank_drop_programs(mxg_gpu_rank *r) {
     mxg_gpu_free(r->slots[i].memory);
     r->slots[i] = (mxg_gpu_slot){0};
   }
-  if (!r->lost) mxg_gpu_free(r->staging);
+  if (!r->lost && r->staging) mxg_nccl_free(r->nccl, r->staging);
   r->staging = 0;
   r->device_bytes = 0;
 }

@@ -1,9 +1,10 @@
 /* transport_nccl.c -- every rank sends what others want of it and receives what it wants, round by round, and kernels
 ** convert behind. Any GPUs that NCCL connects will do, on one machine or many.
 **
-** Streams: 1 exchanges, 2 packs, 0 converts. What lies together and is large is sent from where it lies; the rest is
-** packed first, while the round before is under way. What is sent and received lies in memory of cuMemAlloc
-** (nccl.h says why). How a communicator comes to be, and when it is given up, is nccl_team.c's. */
+** Streams: 1 exchanges, 2 packs, 0 converts. What a round sends is packed while rounds before it are under way, into one
+** of a few areas; what is sent and received so lies in memory that NCCL has registered, where a message goes straight
+** from one rank's to the other's. Conversions fill the GPU, and what packs behind them is late: areas are so many
+** that it may be. How a communicator comes to be, and when it is given up, is nccl_team.c's. */
 #include "error.h"
 #include "exchange.h"
 #include "memory.h"
@@ -11,10 +12,7 @@
 
 #include <stdlib.h>
 
-enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2, pack_areas = 2 };
-/* What lies together is sent as a message of its own from this size on. On two H100s an exchange of one message
-** runs at 272 to 281 GB/s beside conversions, one of eleven each way at 184. */
-static const uint64_t least_whole = 64 << 20;
+enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2 };
 
 /* A gather step that concerns this rank, as its receiver or as its source. */
 typedef struct want {
@@ -34,17 +32,16 @@ typedef struct maker {
   mxg_gpu_program *program; /* NULL: only measures */
   const mxg_plan *plan;
   uint32_t group;
-  uint64_t least_whole;
   mxg_rounds rounds;
   want *wants;
   size_t want_count, want_capacity;
-  uint32_t *steps;             /* of one pair and bucket; room for all */
-  intake *intakes;             /* by round */
-  uint64_t *slots, pack_bytes; /* what of each slot is received into; an area to pack in. Measured */
-  uint64_t bucket_bytes;       /* of the bucket that is received, so far */
-  uint32_t next_round, packs;
-  uint32_t packed[pack_areas], free_again[pack_areas]; /* events */
-  bool failed, used[3];                                /* streams */
+  uint32_t *steps;                   /* of one pair and bucket; room for all */
+  intake *intakes;                   /* by round */
+  uint64_t *slots, pack_bytes;       /* what of each slot is received into; an area to pack in. Measured */
+  uint64_t bucket_bytes;             /* of the bucket that is received, so far */
+  uint32_t next_round, packs, areas; /* packs: rounds with something to send */
+  uint32_t packed[MXG_PACK_AREAS], free_again[MXG_PACK_AREAS]; /* events */
+  bool failed, used[3];                                        /* streams */
 } maker;
 
 /* ---- who wants what ---- */
@@ -94,7 +91,7 @@ static void next_region(maker *m, mxg_region *region, const mxg_round *round, si
     if (next->bucket != w->bucket || next->to != w->to || next->from != w->from) break;
     m->steps[count++] = next->step;
   }
-  mxg_region_make(region, m->plan, w->from, w->to, round, m->steps, count, m->least_whole);
+  mxg_region_make(region, m->plan, w->from, w->to, round, m->steps, count);
   m->failed = m->failed || region->failed;
 }
 
@@ -122,7 +119,7 @@ static void measure_round(maker *m, uint32_t index) {
     if (m->wants[first = at].bucket != round->bucket) break;
     next_region(m, &region, round, &at);
     if (region.to != m->rank->rank) {
-      packs += (region.packed_bytes + MXG_REGION_ALIGN - 1) / MXG_REGION_ALIGN * MXG_REGION_ALIGN;
+      packs += region.bytes;
     } else {
       uint64_t *slot = &m->slots[slot_of(m, first)];
       m->bucket_bytes += region.bytes;
@@ -131,10 +128,11 @@ static void measure_round(maker *m, uint32_t index) {
     mxg_region_free(&region);
   }
   if (m->pack_bytes < packs) m->pack_bytes = packs;
+  if (packs && m->areas < MXG_PACK_AREAS) m->areas++;
 }
 
 static bool begin_making(maker *m, mxg_gpu_rank *r, uint32_t group) {
-  *m = (maker){.rank = r, .plan = r->team->view->plan, .group = group, .least_whole = least_whole};
+  *m = (maker){.rank = r, .plan = r->team->view->plan, .group = group};
   mxg_rounds_make(&m->rounds, m->plan, group, r->team->view->options.chunk_bytes);
   m->failed = m->rounds.failed;
   if (!m->failed) find_wants(m);
@@ -169,7 +167,7 @@ bool mxg_nccl_measure(mxg_gpu_rank *r, uint64_t *bytes) {
   for (uint32_t g = 0; g <= groups && fine; g++) { /* of each group, and of all: they take turns in the same memory */
     maker m;
     fine = begin_making(&m, r, g < groups ? g : MXG_NONE);
-    uint64_t need = fine ? slot_address(&m, m.plan->slots) - r->staging + pack_areas * m.pack_bytes : 0;
+    uint64_t need = fine ? slot_address(&m, m.plan->slots) - r->staging + m.areas * m.pack_bytes : 0;
     if (*bytes < need) *bytes = need;
     end_making(&m);
   }
@@ -184,16 +182,15 @@ static void use(maker *m, unsigned stream) {
   m->used[stream] = true;
 }
 
-/* Copies of what is packed of a region, to `to`. */
+/* Copies of a region's runs, to `to`. */
 static void pack(maker *m, const mxg_region *region, uint64_t to) {
   mxg_copies copies = {0};
-  for (size_t i = region->whole; i < region->run_count; i++) {
+  for (size_t i = 0; i < region->run_count; i++) {
     const mxg_run *run = &region->runs[i];
     const mxg_place *place = &m->rank->team->places[run->array];
     uint64_t from = (run->scales ? place->scale : place->data) + run->from;
-    if (i == region->whole || run->array != run[-1].array || run->scales != run[-1].scales) mxg_copies_apart(&copies);
-    mxg_copies_add(&copies,
-                   (mxg_copy){to + run->to - region->packed, from, run->width, run->height, run->width, run->pitch});
+    if (i == 0 || run->array != run[-1].array || run->scales != run[-1].scales) mxg_copies_apart(&copies);
+    mxg_copies_add(&copies, (mxg_copy){to + run->to, from, run->width, run->height, run->width, run->pitch});
   }
   mxg_copies_apart(&copies);
   for (size_t i = 0; i < copies.count; i++) mxg_program_copy(m->program, stream_packs, &copies.items[i]);
@@ -209,37 +206,17 @@ static bool pack_round(maker *m, const mxg_round *round, uint32_t area) {
     mxg_region region;
     if (m->wants[at].bucket != round->bucket) break;
     next_region(m, &region, round, &at);
-    if (region.to != m->rank->rank && region.packed_bytes) {
+    if (region.to != m->rank->rank && region.bytes) {
       use(m, stream_packs);
-      if (!any && m->packs >= pack_areas) mxg_program_follow(m->program, stream_packs, m->free_again[area]);
+      if (!any && m->packs >= m->areas) mxg_program_follow(m->program, stream_packs, m->free_again[area]);
       any = true;
       pack(m, &region, to);
-      to += (region.packed_bytes + MXG_REGION_ALIGN - 1) / MXG_REGION_ALIGN * MXG_REGION_ALIGN;
+      to += region.bytes;
     }
     mxg_region_free(&region);
   }
   if (any) m->packed[area] = mxg_program_record(m->program, stream_packs);
   return any;
-}
-
-static void send_region(maker *m, const mxg_region *region, uint64_t *packed) {
-  for (size_t i = 0; i < region->whole; i++) {
-    const mxg_run *run = &region->runs[i];
-    const mxg_place *place = &m->rank->team->places[run->array];
-    uint64_t from = (run->scales ? place->scale : place->data) + run->from;
-    mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, from, run->width});
-  }
-  if (!region->packed_bytes) return;
-  mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, *packed, region->packed_bytes});
-  *packed += (region->packed_bytes + MXG_REGION_ALIGN - 1) / MXG_REGION_ALIGN * MXG_REGION_ALIGN;
-}
-
-static void receive_region(maker *m, const mxg_region *region, uint64_t to) {
-  for (size_t i = 0; i < region->whole; i++)
-    mxg_program_transfer(m->program,
-                         &(mxg_transfer){MXG_RECEIVE, region->from, to + region->runs[i].to, region->runs[i].width});
-  mxg_program_transfer(m->program,
-                       &(mxg_transfer){MXG_RECEIVE, region->from, to + region->packed, region->packed_bytes});
 }
 
 static void keep_region(maker *m, intake *in, mxg_region *region, uint64_t at) {
@@ -255,7 +232,7 @@ static void keep_region(maker *m, intake *in, mxg_region *region, uint64_t at) {
 static void exchange_round(maker *m, uint32_t index) {
   const mxg_round *round = &m->rounds.items[index];
   intake *in = &m->intakes[index];
-  uint32_t area = m->packs % pack_areas;
+  uint32_t area = m->areas ? m->packs % m->areas : 0;
   bool packs = pack_round(m, round, area), any = false;
   uint64_t packed = pack_address(m, area);
   if (round->begin == 0) m->bucket_bytes = 0;
@@ -270,12 +247,13 @@ static void exchange_round(maker *m, uint32_t index) {
       any = true;
     }
     if (region.to != m->rank->rank) {
-      if (region.bytes) send_region(m, &region, &packed);
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region.to, packed, region.bytes});
+      packed += region.bytes;
       mxg_region_free(&region);
     } else {
       uint64_t to = slot_address(m, slot_of(m, first)) + m->bucket_bytes;
       m->bucket_bytes += region.bytes;
-      if (region.bytes) receive_region(m, &region, to);
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_RECEIVE, region.from, to, region.bytes});
       keep_region(m, in, &region, to);
     }
   }

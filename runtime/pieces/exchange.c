@@ -59,15 +59,24 @@ static uint64_t next_size(uint64_t left, uint64_t bucket, uint64_t most) {
   return size;
 }
 
+/* What fits into one of the areas for packing, beside the slots. A round may be half as large again: with the rest of its
+** bucket. */
+static uint64_t choose_most(const mxg_plan *plan) {
+  uint64_t slots = plan->slots * plan->slot_bytes, room = plan->staging_cap > slots ? plan->staging_cap - slots : 0;
+  uint64_t most = room / (MXG_PACK_AREAS * 3) * 2;
+  return most < 1 ? 1 : most < default_most ? most : default_most;
+}
+
 void mxg_rounds_make(mxg_rounds *rounds, const mxg_plan *plan, uint32_t group, uint64_t most) {
   uint64_t left = 0, *sizes = measure_buckets(plan, group, &rounds->buckets);
+  if (most == 0) most = choose_most(plan);
   rounds->first = mxg_alloc((rounds->buckets + 2) * sizeof *rounds->first);
   rounds->failed = !sizes || !rounds->first;
   for (uint32_t b = 0; b < rounds->buckets && !rounds->failed; b++) left += sizes[b];
   for (uint32_t b = 0; b < rounds->buckets && !rounds->failed; b++) {
     rounds->first[b] = (uint32_t)rounds->count;
     for (uint64_t at = 0, size; at < sizes[b] && !rounds->failed; at += size) {
-      size = next_size(left, sizes[b], fair_share(most ? most : default_most, sizes[b], sizes[rounds->buckets + b]));
+      size = next_size(left, sizes[b], fair_share(most, sizes[b], sizes[rounds->buckets + b]));
       /* A rest that is smaller than half a round goes with it. */
       if (sizes[b] - at < size + size / 2) size = sizes[b] - at;
       mxg_round *round = mxg_vector_push((void **)&rounds->items, &rounds->count, &rounds->capacity, sizeof *round);
@@ -221,36 +230,19 @@ static found add_run(mxg_region *region, const mxg_run *run) {
 
 static uint64_t align_up(uint64_t x, uint64_t to) { return (x + to - 1) / to * to; }
 
-/* Runs get their places: those that travel as they lie, then the packed ones. A single one that would have to be packed
-** is not worth it, if it lies together. */
-static void place_runs(mxg_region *region, uint64_t least_whole) {
-  size_t small = 0, only = 0;
-  for (size_t i = 0; i < region->run_count; i++)
-    if (region->runs[i].height > 1 || region->runs[i].width < least_whole) small++, only = i;
-  bool all = small == 1 && region->runs[only].height == 1;
+/* Runs get their places, side by side. */
+static void place_runs(mxg_region *region) {
   uint64_t at = 0;
-  for (int packed = 0; packed < 2; packed++) {
-    at = align_up(at, MXG_REGION_ALIGN);
-    if (packed) region->packed = at;
-    for (size_t i = 0; i < region->run_count; i++) {
-      mxg_run *run = &region->runs[i];
-      bool whole = all || (run->height == 1 && run->width >= least_whole);
-      if (whole == (packed != 0)) continue;
-      /* kernels may read 16 bytes at a time, and tiles of scales as one */
-      run->to = at = align_up(at, whole || run->width % swizzled_tile == 0 ? MXG_REGION_ALIGN : 16);
-      at += run->width * run->height;
-    }
+  for (size_t i = 0; i < region->run_count; i++) {
+    mxg_run *run = &region->runs[i];
+    /* kernels may read 16 bytes at a time, and tiles of scales as one */
+    run->to = at = align_up(at, run->width % swizzled_tile == 0 ? MXG_REGION_ALIGN : 16);
+    at += run->width * run->height;
   }
-  region->packed_bytes = at - region->packed;
   region->bytes = align_up(at, MXG_REGION_ALIGN);
 }
 
-static int by_place(const void *a, const void *b) {
-  const mxg_run *x = a, *y = b;
-  return x->to < y->to ? -1 : x->to > y->to;
-}
-
-static void find_spots(mxg_region *region, const mxg_plan *plan, uint64_t least_whole) {
+static void find_spots(mxg_region *region, const mxg_plan *plan) {
   size_t count = region->parts.segment_count;
   mxg_plan lent = mxg_parts_plan(&region->parts, plan);
   load *loads = mxg_alloc(count * sizeof *loads);
@@ -268,15 +260,11 @@ static void find_spots(mxg_region *region, const mxg_plan *plan, uint64_t least_
       mxg_run run = run_of(region, &lent, &loads[i], scales, &scratch);
       at[scales][loads[i].segment] = run.height ? add_run(region, &run) : (found){SIZE_MAX, 0};
     }
-  if (!region->failed) place_runs(region, least_whole);
+  if (!region->failed) place_runs(region);
   for (size_t s = 0; s < count && !region->failed; s++) {
     region->spots[s].data = region->runs[at[0][s].run].to + at[0][s].offset;
     if (at[1][s].run != SIZE_MAX) region->spots[s].scale = region->runs[at[1][s].run].to + at[1][s].offset;
   }
-  if (!region->failed && region->run_count > 1) qsort(region->runs, region->run_count, sizeof *region->runs, by_place);
-  while (!region->failed && region->whole < region->run_count && region->runs[region->whole].to < region->packed)
-    region->whole++;
-  if (!region->packed_bytes) region->whole = region->run_count;
   mxg_copies_free(&scratch);
   mxg_free(loads);
   mxg_free(at[0]);
@@ -284,12 +272,12 @@ static void find_spots(mxg_region *region, const mxg_plan *plan, uint64_t least_
 }
 
 void mxg_region_make(mxg_region *region, const mxg_plan *plan, uint32_t from, uint32_t to, const mxg_round *round,
-                     const uint32_t *steps, size_t step_count, uint64_t least_whole) {
+                     const uint32_t *steps, size_t step_count) {
   *region = (mxg_region){.from = from, .to = to};
   collect_parts(region, plan, round, steps, step_count);
   region->spots = mxg_alloc((region->parts.segment_count + 1) * sizeof *region->spots);
   region->failed = region->failed || !region->spots;
-  if (!region->failed && region->parts.segment_count) find_spots(region, plan, least_whole);
+  if (!region->failed && region->parts.segment_count) find_spots(region, plan);
 }
 
 void mxg_region_free(mxg_region *region) {

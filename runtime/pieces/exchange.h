@@ -4,7 +4,10 @@
 **
 ** Round by round every rank sends and receives at once, all ranks in one order. A bucket of the plan is one round or
 ** several: the fewer, the better for the link, but what comes last is converted with nothing to hide behind, so the
-** last bytes of a run come in smaller rounds. */
+** last bytes of a run come in smaller rounds.
+**
+** All of a region is packed by its sender, elements and scales side by side, and travels as one message: the more of
+** them there are at a time the slower each is, and memory for packing can be the kind that NCCL is fastest with. */
 #ifndef MXG_EXCHANGE_H
 #define MXG_EXCHANGE_H
 
@@ -25,7 +28,10 @@ typedef struct mxg_rounds {
   bool failed;
 } mxg_rounds;
 
-/* Of the steps that are of `group`; MXG_NONE: of all. `most`: bytes of a round; 0: the library's choice. */
+enum { MXG_PACK_AREAS = 3 }; /* what is packed for a round waits in one, while the rounds before are under way */
+
+/* Of the steps that are of `group`; MXG_NONE: of all. `most`: bytes of a round; 0: the library's choice, for which
+** the plan's cap of staging has room beside its slots. */
 void mxg_rounds_make(mxg_rounds *rounds, const mxg_plan *plan, uint32_t group, uint64_t most);
 void mxg_rounds_free(mxg_rounds *rounds);
 
@@ -49,19 +55,17 @@ typedef struct mxg_region {
   uint32_t from, to; /* ranks */
   mxg_parts parts;
   mxg_spot *spots; /* by segment of the parts */
-  mxg_run *runs;   /* the first `whole` travel from where they lie, in this order; the others are packed, then travel */
-  size_t run_count, run_capacity, whole;
-  uint64_t packed, packed_bytes; /* bytes from the region's begin */
+  mxg_run *runs;
+  size_t run_count, run_capacity;
   uint64_t bytes;
   bool failed;
 } mxg_region;
 
 enum { MXG_REGION_ALIGN = 128 };
 
-/* `steps`: the gathers of the round's bucket that rank `to` makes of rank `from`, by index. Runs of at least
-** `least_whole` bytes are not packed. */
+/* `steps`: the gathers of the round's bucket that rank `to` makes of rank `from`, by index. */
 void mxg_region_make(mxg_region *region, const mxg_plan *plan, uint32_t from, uint32_t to, const mxg_round *round,
-                     const uint32_t *steps, size_t step_count, uint64_t least_whole);
+                     const uint32_t *steps, size_t step_count);
 void mxg_region_free(mxg_region *region);
 
 #endif

@@ -73,8 +73,6 @@ typedef struct cu_copy_rows {
   X("cuMemHostUnregister", host_unregister, (void *memory))                                                          \
   X("cuMemHostGetDevicePointer_v2", host_address, (uint64_t * address, void *memory, unsigned flags))                \
   X("cuMemGetAddressRange_v2", memory_range, (uint64_t * base, size_t * bytes, uint64_t address))                    \
-  X("cuMemRetainAllocationHandle", memory_handle, (uint64_t * handle, void *address))                                \
-  X("cuMemRelease", memory_handle_release, (uint64_t handle))                                                        \
   X("cuIpcGetMemHandle", ipc_export, (mxg_gpu_handle * handle, uint64_t address))                                    \
   X("cuIpcOpenMemHandle_v2", ipc_import, (uint64_t * address, mxg_gpu_handle handle, unsigned flags))                \
   X("cuIpcCloseMemHandle", ipc_close, (uint64_t address))                                                            \
@@ -410,14 +408,6 @@ mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err) {
   /* Memory that the driver does not know is an invalid value to it. */
   if (cu.pointer_attribute(&kind, memory_kind, address) != cuda_success || kind != 2) return MXG_OK;
   return check(cu.pointer_attribute(ordinal, device_ordinal, address), "cuPointerGetAttribute", err);
-}
-
-bool mxg_gpu_is_mapped(uint64_t address) {
-  uint64_t handle = 0;
-  if (need_driver(NULL) != MXG_OK) return false;
-  if (cu.memory_handle(&handle, (void *)(uintptr_t)address) != cuda_success) return false;
-  (void)cu.memory_handle_release(handle);
-  return true;
 }
 
 mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err) {

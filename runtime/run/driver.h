@@ -71,8 +71,6 @@ mxg_status mxg_gpu_copy_rows(uint64_t dst, uint64_t dst_pitch, uint64_t src, uin
                              uint64_t height, mxg_cu_stream *stream, mxg_error *err);
 /* The GPU whose memory an address is; -1: no GPU's. */
 mxg_status mxg_gpu_owner(int *ordinal, uint64_t address, mxg_error *err);
-/* Whether it is memory of cuMemCreate, which can be mapped elsewhere, and not of cuMemAlloc. */
-bool mxg_gpu_is_mapped(uint64_t address);
 /* The beginning of the allocation that an address of a GPU's memory lies in; 0 of 0. */
 mxg_status mxg_gpu_home(uint64_t *begin, uint64_t address, mxg_error *err);
 mxg_status mxg_gpu_fill(uint64_t dst, uint8_t byte, uint64_t bytes, mxg_cu_stream *stream, mxg_error *err);

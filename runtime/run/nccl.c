@@ -16,7 +16,7 @@
 #include <time.h>
 
 /* ncclResult_t, ncclDataType_t, and versions as NCCL counts them. */
-enum { nccl_success = 0, nccl_in_progress = 7, nccl_bytes = 1, oldest_version = 21800 };
+enum { nccl_success = 0, nccl_in_progress = 7, nccl_bytes = 1, oldest_version = 21800, most_blocks = 64 };
 enum { leave_ms = 5000, leave_aborted_ms = 1000 };
 
 typedef struct nccl_comm nccl_comm; /* what ncclComm_t points to */
@@ -53,9 +53,17 @@ typedef struct nccl_config {
   X("ncclAllGather", all_gather,                                                                                \
     (const void *from, void *to, size_t n, int type, nccl_comm *comm, mxg_cu_stream *stream))
 
+/* Those of 2.19. */
+#define LATER_FUNCTIONS(X)                                                                    \
+  X("ncclMemAlloc", alloc, (void **memory, size_t n))                                         \
+  X("ncclMemFree", free, (void *memory))                                                      \
+  X("ncclCommRegister", keep, (const nccl_comm *comm, void *memory, size_t n, void **handle)) \
+  X("ncclCommDeregister", let_go, (const nccl_comm *comm, void *handle))
+
 static struct {
 #define X(symbol, field, parameters) int(*field) parameters;
   FUNCTIONS(X)
+  LATER_FUNCTIONS(X)
 #undef X
   const char *(*error_text)(int result);
   const char *(*last_error)(nccl_comm *comm);
@@ -74,6 +82,8 @@ struct mxg_nccl {
   nccl_comm *comm;
   uint32_t rank;
   bool borrowed, aborted;
+  uint64_t kept; /* memory that is registered, as `handle`; 0: none */
+  void *handle;
   leaving *leaving;
 };
 
@@ -86,6 +96,9 @@ static const char *take_functions(void *library) {
   *(void **)(void *)&nccl.field = dlsym(library, symbol); \
   if (!nccl.field && !*missing) missing = symbol;
   FUNCTIONS(X)
+#undef X
+#define X(symbol, field, parameters) *(void **)(void *)&nccl.field = dlsym(library, symbol);
+  LATER_FUNCTIONS(X)
 #undef X
   *(void **)(void *)&nccl.error_text = dlsym(library, "ncclGetErrorString");
   *(void **)(void *)&nccl.last_error = dlsym(library, "ncclGetLastError");
@@ -266,7 +279,7 @@ mxg_status mxg_nccl_new_id(unsigned char id[MXG_NCCL_ID_BYTES], mxg_error *err) 
 }
 
 mxg_status mxg_nccl_open(mxg_nccl **out, const unsigned char id[MXG_NCCL_ID_BYTES], uint32_t ranks, uint32_t rank,
-                         double deadline, mxg_error *err) {
+                         bool wide, double deadline, mxg_error *err) {
   *out = NULL;
   MXG_TRY(need_nccl(err));
   mxg_nccl *n = mxg_alloc(sizeof *n);
@@ -276,6 +289,7 @@ mxg_status mxg_nccl_open(mxg_nccl **out, const unsigned char id[MXG_NCCL_ID_BYTE
   memcpy(given.bytes, id, sizeof given.bytes);
   nccl_config config = {.size = sizeof config, .magic = 0xcafebeef, .version = oldest_version};
   config.cluster = config.least_blocks = config.most_blocks = config.split_share = INT_MIN; /* NCCL's choice */
+  if (wide) config.least_blocks = config.most_blocks = most_blocks;
   int result = nccl.open(&n->comm, (int)ranks, given, (int)rank, &config);
   mxg_status status = settle(n, result, "opening the communicator", deadline, err);
   if (status == MXG_OK)
@@ -312,6 +326,33 @@ mxg_status mxg_nccl_look(const mxg_nccl *n, mxg_error *err) {
   if (n->aborted) return mxg_fail(err, MXG_ERR_NCCL, 652, "the communicator of rank %u was aborted", n->rank);
   MXG_TRY(check(n, nccl.async_error(n->comm, &result), "ncclCommGetAsyncError", err));
   return check(n, result, "an exchange", err);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+mxg_status mxg_nccl_alloc(mxg_nccl *n, uint64_t *address, uint64_t bytes, mxg_error *err) {
+  void *memory = NULL;
+  *address = 0;
+  if (!nccl.alloc || !nccl.free || !nccl.keep || !nccl.let_go) return mxg_gpu_alloc(address, bytes, err);
+  MXG_TRY(check(NULL, nccl.alloc(&memory, (size_t)bytes), "ncclMemAlloc", err));
+  mxg_status status = check(n, nccl.keep(n->comm, memory, (size_t)bytes, &n->handle), "ncclCommRegister", err);
+  if (status != MXG_OK) {
+    (void)nccl.free(memory);
+    return status;
+  }
+  *address = n->kept = (uint64_t)(uintptr_t)memory;
+  return MXG_OK;
+}
+
+void mxg_nccl_free(mxg_nccl *n, uint64_t address) {
+  if (!address) return;
+  if (n->kept != address) {
+    mxg_gpu_free(address);
+    return;
+  }
+  if (!n->aborted) (void)nccl.let_go(n->comm, n->handle);
+  (void)nccl.free((void *)(uintptr_t)address);
+  n->kept = 0;
 }
 
 /* ---- exchanges --------------------------------------------------------------------------------------------------- */

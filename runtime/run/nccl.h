@@ -28,9 +28,11 @@ enum { MXG_NCCL_ID_BYTES = 128 };
 ** works, and the error says why. Needs no GPU. */
 mxg_status mxg_nccl_new_id(unsigned char id[MXG_NCCL_ID_BYTES], mxg_error *err);
 
-/* Collective: every rank calls it, each on a thread of its own, with one id. Until all have come, or the deadline. */
+/* Collective: every rank calls it, each on a thread of its own, with one id. Until all have come, or the deadline.
+** `wide`: with as many thread blocks as NCCL can use, where it would take half of them; for ranks on one machine, on
+** whose links beside conversions an exchange is a tenth faster then. */
 mxg_status mxg_nccl_open(mxg_nccl **out, const unsigned char id[MXG_NCCL_ID_BYTES], uint32_t ranks, uint32_t rank,
-                         double deadline, mxg_error *err);
+                         bool wide, double deadline, mxg_error *err);
 /* A communicator that the caller has: its ncclComm_t. It must be of `ranks` ranks, this one being `rank`, on the GPU
 ** `ordinal`. It is never aborted and never destroyed here. */
 mxg_status mxg_nccl_borrow(mxg_nccl **out, void *communicator, uint32_t ranks, uint32_t rank, int ordinal,
@@ -45,10 +47,17 @@ mxg_status mxg_nccl_look(const mxg_nccl *nccl, mxg_error *err);
 void mxg_nccl_abort(mxg_nccl *nccl);
 bool mxg_nccl_aborted(const mxg_nccl *nccl);
 
+/* Memory of NCCL's, registered with the communicator: between two sides that both have it a message goes straight from
+** one to the other. Where this NCCL registers nothing (before 2.19) it is any device memory. */
+mxg_status mxg_nccl_alloc(mxg_nccl *nccl, uint64_t *address, uint64_t bytes, mxg_error *err);
+/* Before the communicator is closed. */
+void mxg_nccl_free(mxg_nccl *nccl, uint64_t address);
+
 /* ---- exchanges. Between begin and end everything is one group, given to `stream` at the end. Every rank of the
 ** communicator makes the same groups in the same order, and for every send there is a receive of as many bytes. Both
-** sides' memory is of cuMemAlloc: NCCL registers memory that it can map elsewhere, in captures by itself, and a message
-** of which only one side is registered never ends (the sides count its parts differently). ---- */
+** sides' memory is of mxg_nccl_alloc, or neither's, and then of cuMemAlloc: NCCL registers memory that it can map
+** elsewhere, in captures by itself, and a message of which only one side is registered never ends (the sides count its
+** parts differently). ---- */
 
 mxg_status mxg_nccl_begin(mxg_nccl *nccl, mxg_error *err);
 mxg_status mxg_nccl_send(mxg_nccl *nccl, uint64_t from, uint64_t bytes, uint32_t peer, mxg_cu_stream *stream,

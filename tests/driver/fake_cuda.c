@@ -522,12 +522,6 @@ CU cuMemGetAddressRange_v2(uint64_t *base, size_t *bytes, uint64_t address) {
   return a ? ok : invalid_value;
 }
 
-/* FAKE_CUDA_MAPPED: all memory is of cuMemCreate. */
-CU cuMemRetainAllocationHandle(uint64_t *out, void *address) {
-  return *out = (uint64_t)(uintptr_t)address, getenv("FAKE_CUDA_MAPPED") ? ok : invalid_value;
-}
-CU cuMemRelease(uint64_t of) { return of ? ok : invalid_value; }
-
 typedef struct handle {
   char bytes[64];
 } handle;

@@ -1,7 +1,7 @@
 /* fake_nccl.c -- a libnccl without GPUs, for MXGEN_NCCL beside fake_cuda.c: ranks are threads of one process. What
 ** one sends another lies in a mailbox in between, one for every message of a pair in their order; a flag says
 ** whether it is full, so that streams and graphs wait for each other as NCCL's kernels do. Messages of unequal
-** length are an error, and so are calls out of turn. */
+** length are an error, and so are calls out of turn, and messages of which only one side is registered. */
 #define _GNU_SOURCE
 #include "fake_nccl.h"
 
@@ -21,6 +21,7 @@ typedef struct unique_id {
 
 typedef struct mailbox {
   uint32_t full;
+  int registered; /* as whoever came first has it */
   size_t bytes;
   unsigned char *memory;
 } mailbox;
@@ -36,7 +37,8 @@ typedef struct world {
 typedef struct comm {
   world *of;
   int rank, result;
-  int blocking; /* connects on the caller's thread, with calls that a capture may forbid */
+  uint64_t kept[4], kept_bytes[4]; /* registered */
+  int blocking;                    /* connects on the caller's thread, with calls that a capture may forbid */
   size_t sent[most_ranks], received[most_ranks];
   struct comm *next;
 } comm;
@@ -65,6 +67,8 @@ static _Thread_local int depth, calls;
 
 static int (*copy)(uint64_t dst, uint64_t src, size_t bytes, void *stream);
 static int (*unsafe)(void);
+static int (*allocate)(uint64_t *address, size_t bytes);
+static int (*release)(uint64_t address);
 static int (*write_flag)(void *stream, uint64_t address, uint32_t value, unsigned flags);
 static int (*await_flag)(void *stream, uint64_t address, uint32_t value, unsigned flags);
 
@@ -75,7 +79,9 @@ static void find_driver(void) {
   *(void **)(void *)&write_flag = dlsym(driver, "cuStreamWriteValue32_v2");
   *(void **)(void *)&await_flag = dlsym(driver, "cuStreamWaitValue32_v2");
   *(void **)(void *)&unsafe = dlsym(driver, "fake_cuda_unsafe");
-  if (!copy || !write_flag || !await_flag || !unsafe) abort();
+  *(void **)(void *)&allocate = dlsym(driver, "cuMemAlloc_v2");
+  *(void **)(void *)&release = dlsym(driver, "cuMemFree_v2");
+  if (!copy || !write_flag || !await_flag || !unsafe || !allocate || !release) abort();
 }
 
 API int ncclGetVersion(int *version);
@@ -191,22 +197,59 @@ API int ncclCommCuDevice(const comm *c, int *device) {
   return success;
 }
 
-static mailbox *box_of(world *w, int from, int to, size_t index, size_t bytes) {
+API int ncclMemAlloc(void **out, size_t bytes);
+API int ncclMemAlloc(void **out, size_t bytes) {
+  uint64_t address = 0;
+  int bad = allocate(&address, bytes);
+  *out = (void *)(uintptr_t)address;
+  return bad ? 1 : success;
+}
+
+API int ncclMemFree(void *memory);
+API int ncclMemFree(void *memory) { return release((uint64_t)(uintptr_t)memory) ? 1 : success; }
+
+API int ncclCommRegister(comm *c, void *memory, size_t bytes, void **handle);
+API int ncclCommRegister(comm *c, void *memory, size_t bytes, void **handle) {
+  int at = 0;
+  while (at < 4 && c->kept[at]) at++;
+  if (at == 4) return invalid_argument;
+  c->kept[at] = (uint64_t)(uintptr_t)memory, c->kept_bytes[at] = bytes;
+  *handle = &c->kept[at];
+  return success;
+}
+
+API int ncclCommDeregister(comm *c, void *handle);
+API int ncclCommDeregister(comm *c, void *handle) {
+  for (int at = 0; at < 4; at++)
+    if (handle == &c->kept[at] && c->kept[at]) return c->kept[at] = 0, success;
+  return invalid_argument;
+}
+
+static int is_registered(const comm *c, uint64_t memory, size_t bytes) {
+  for (int at = 0; at < 4; at++)
+    if (c->kept[at] && memory >= c->kept[at] && memory + bytes <= c->kept[at] + c->kept_bytes[at]) return 1;
+  return 0;
+}
+
+/* NULL: the other side's message is another. */
+static mailbox *box_of(world *w, int from, int to, size_t index, size_t bytes, int registered) {
   if (!w->boxes[from][to]) w->boxes[from][to] = calloc(most_messages, sizeof(mailbox));
   if (!w->boxes[from][to] || index >= most_messages) abort();
   mailbox *box = &w->boxes[from][to][index];
   if (!box->memory) {
     box->bytes = bytes;
+    box->registered = registered;
     box->memory = malloc(bytes);
   }
-  return box->memory && box->bytes == bytes ? box : NULL;
+  return box->memory && box->bytes == bytes && box->registered == registered ? box : NULL;
 }
 
 /* Sends go first: nothing of a group waits for the rest of it. */
 static int give(const call *k) {
   comm *c = k->by;
-  mailbox *box = k->receives ? box_of(c->of, k->peer, c->rank, c->received[k->peer]++, k->bytes)
-                             : box_of(c->of, c->rank, k->peer, c->sent[k->peer]++, k->bytes);
+  int kept = is_registered(c, (uint64_t)(uintptr_t)k->memory, k->bytes);
+  mailbox *box = k->receives ? box_of(c->of, k->peer, c->rank, c->received[k->peer]++, k->bytes, kept)
+                             : box_of(c->of, c->rank, k->peer, c->sent[k->peer]++, k->bytes, kept);
   if (!box) return c->result = invalid_usage;
   if (c->blocking && c->sent[k->peer] + c->received[k->peer] == 1 && unsafe()) return c->result = 1;
   uint64_t flag = (uint64_t)(uintptr_t)&box->full, lies = (uint64_t)(uintptr_t)box->memory;

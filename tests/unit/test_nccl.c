@@ -50,7 +50,7 @@ static void an_open_is_bounded(void **state) {
   assert_int_equal(mxg_nccl_new_id(id, &err), MXG_OK);
   mxg_nccl *nccl = NULL;
   double begin = mxg_now();
-  mxg_status status = mxg_nccl_open(&nccl, id, 2, 0, begin + 0.5, &err);
+  mxg_status status = mxg_nccl_open(&nccl, id, 2, 0, false, begin + 0.5, &err);
   assert_true(status == MXG_ERR_NCCL || status == MXG_ERR_TIMEOUT);
   assert_null(nccl);
   assert_true(*err.text != 0);
@@ -83,7 +83,7 @@ static void one_rank_sends_to_itself(void **state) {
     uint64_t memory[2];
     mxg_cu_graph *graph = NULL;
     double deadline = mxg_now() + 20;
-    if (mxg_nccl_new_id(id, &err) || mxg_nccl_open(&nccl, id, 1, 0, deadline, &err)) fail_msg("%s", err.text);
+    if (mxg_nccl_new_id(id, &err) || mxg_nccl_open(&nccl, id, 1, 0, true, deadline, &err)) fail_msg("%s", err.text);
     for (int i = 0; i < 2; i++)
       if (mxg_gpu_alloc(&memory[i], bytes, &err)) fail_msg("%s", err.text);
     assert_int_equal(mxg_gpu_fill(memory[0], 0x5a, bytes, stream, &err), MXG_OK);
