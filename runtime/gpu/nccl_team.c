@@ -169,6 +169,13 @@ static void let_graphs_go(mxg_gpu_rank *r) {
   for (uint32_t g = 0; r->parts && g < r->team->view->plan->group_count; g++) mxg_program_drop_graph(&r->parts[g]);
 }
 
+void mxg_team_leave(mxg_gpu_team *team) {
+  mxg_job *job = team->view->options.job;
+  if (!team->exchanges || !job || mxg_job_look(job, NULL) == MXG_OK) return;
+  for (uint32_t i = 0; team->ranks && i < team->count; i++)
+    if (team->ranks[i].nccl) mxg_nccl_abort(team->ranks[i].nccl);
+}
+
 void mxg_team_give_up(mxg_gpu_team *team) {
   const double until = mxg_now() + 0.5;
   if (!team->exchanges) return;

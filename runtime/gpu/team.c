@@ -90,6 +90,7 @@ void mxg_team_close(void *state) {
   for (uint32_t i = 0; team->ranks && i < team->count; i++)
     if (team->ranks[i].gpu && mxg_gpu_use(team->ranks[i].gpu, NULL) == MXG_OK)
       lost = lost || (team->ranks[i].lost && !mxg_rank_has_ended(&team->ranks[i]));
+  mxg_team_leave(team);
   mxg_share_free(team->share, lost);
   for (uint32_t i = 0; team->ranks && i < team->count; i++) { /* all, before the first communicator is closed */
     mxg_gpu_rank *r = &team->ranks[i];

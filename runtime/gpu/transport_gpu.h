@@ -114,6 +114,8 @@ double mxg_team_patience(const mxg_gpu_team *team);
 mxg_status mxg_rank_take_staging(mxg_gpu_rank *rank, mxg_error *err);
 /* Whether all processes came here with MXG_OK; `own` is this one's. */
 mxg_status mxg_team_agree(mxg_gpu_team *team, const mxg_error *own, mxg_error *err);
+/* Before a team is closed: where a process of the job is lost or late, nothing is asked of its NCCL any more. */
+void mxg_team_leave(mxg_gpu_team *team);
 /* Ends the exchanges that are under way, and waits half a second for the GPUs to be done with them. */
 void mxg_team_give_up(mxg_gpu_team *team);
 

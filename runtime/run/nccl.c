@@ -350,7 +350,7 @@ void mxg_nccl_free(mxg_nccl *n, uint64_t address) {
     mxg_gpu_free(address);
     return;
   }
-  if (!n->aborted) (void)nccl.let_go(n->comm, n->handle);
+  if (!n->aborted) (void)nccl.let_go(n->comm, n->handle); /* the peers' NCCL takes part */
   (void)nccl.free((void *)(uintptr_t)address);
   n->kept = 0;
 }
