@@ -112,7 +112,7 @@ uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an ev
 void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
 /* `stream` goes on when all that `before` has so far is done. */
 void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream);
-/* A flag of `flags`, 32 bits each: `stream` raises it when all that it has so far is done; or goes on when it is up, and
+/* A flag of `flags`, 32 bits each: `stream` raises it when all that it has so far is done; or waits until it is up, and
 ** takes it down. Each flag is for one PASS and one TAKE, in programs of different ranks. */
 void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t flag);
 void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t flag);

@@ -18,7 +18,11 @@ return {
   source = {
     mesh   = mx.mesh { { "tp", N } },
     format = { mx.rule(bf16, "**norm"), mx.rule(fp8, "**") },
-    layout = { mx.rule(mx.whole(), "**norm"), mx.rule(mx.split { col = "tp" }, "**.down"), mx.rule(mx.split { row = "tp" }, "**") },
+    layout = {
+      mx.rule(mx.whole(), "**norm"),
+      mx.rule(mx.split { col = "tp" }, "**.down"),
+      mx.rule(mx.split { row = "tp" }, "**"),
+    },
   },
   target = {
     mesh   = mx.mesh { { "copy", N } },
