@@ -185,8 +185,6 @@ static inline void carry_out(machine *m, const mxg_gpu_op *op) {
   case MXG_OP_RECORD: m->recorded[op->index] = true; break;
   case MXG_OP_EXCHANGE:
   case MXG_OP_FOLLOW:
-  case MXG_OP_PASS:
-  case MXG_OP_TAKE: /* of one rank alone: it waits for nobody */
   case MXG_OP_MARK: break;
   }
 }
@@ -284,22 +282,18 @@ typedef struct planned {
   mxg_bundle *bundle;
 } planned;
 
-static inline planned plan_recipe_with(const char *path, const mxg_recipe_options *options) {
+static inline planned plan_recipe(const char *path) {
   planned made = {0};
   mxg_error err = {0};
   mxg_files files = {0};
+  mxg_recipe_options options = {0};
   const mxg_model *model = NULL;
   const mxg_plan *plan = NULL;
-  if (mxg_model_build(&model, &files, path, options, &made.arena, &err) ||
+  if (mxg_model_build(&model, &files, path, &options, &made.arena, &err) ||
       mxg_plan_build(&plan, model, &made.arena, &err))
     fail_msg("%s: %s", path, err.text);
   made.bundle = bundle_of(plan);
   return made;
-}
-
-static inline planned plan_recipe(const char *path) {
-  const mxg_recipe_options options = {0};
-  return plan_recipe_with(path, &options);
 }
 
 /* ---- what plans are tried on ---- */

@@ -127,16 +127,6 @@ void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned strea
   if (before != stream) mxg_program_follow(program, stream, mxg_program_record(program, before));
 }
 
-void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t flag) {
-  mxg_gpu_op *op = push(program, MXG_OP_PASS, stream);
-  if (op) op->index = flag;
-}
-
-void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t flag) {
-  mxg_gpu_op *op = push(program, MXG_OP_TAKE, stream);
-  if (op) op->index = flag;
-}
-
 void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step) {
   if (program->failed) return;
   uint32_t *fresh =
@@ -169,12 +159,6 @@ static mxg_status give_exchange(const mxg_gpu_program *program, const mxg_gpu_op
   return status == MXG_OK ? ended : status;
 }
 
-static mxg_status give_take(const mxg_gpu_program *program, const mxg_gpu_op *op, mxg_error *err) {
-  const uint64_t flag = program->flags + op->index * sizeof(uint32_t);
-  MXG_TRY(mxg_stream_await(program->streams[op->stream], flag, 1, true, err));
-  return mxg_stream_write(program->streams[op->stream], flag, 0, err);
-}
-
 static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, const mxg_plan *plan,
                           mxg_cu_function *const *functions, mxg_error *err) {
   mxg_cu_stream *stream = program->streams[op->stream];
@@ -196,8 +180,6 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
   case MXG_OP_EXCHANGE: return give_exchange(program, op, err);
-  case MXG_OP_PASS: return mxg_stream_write(stream, program->flags + op->index * sizeof(uint32_t), 1, err);
-  case MXG_OP_TAKE: return give_take(program, op, err);
   }
   return MXG_OK;
 }
@@ -300,8 +282,7 @@ mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg
 size_t mxg_program_time_count(const mxg_gpu_program *program) { return 1 + 2 * program->count; }
 
 static bool takes_time(const mxg_gpu_op *op) {
-  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH ||
-         op->kind == MXG_OP_EXCHANGE || op->kind == MXG_OP_TAKE;
+  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH || op->kind == MXG_OP_EXCHANGE;
 }
 
 mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
@@ -333,8 +314,6 @@ static void print_op(mxg_text *out, const mxg_gpu_program *program, const mxg_gp
                     (unsigned long long)(c->width * c->height), (unsigned long long)c->height);
   } else if (op->kind == MXG_OP_EXCHANGE) {
     print_exchange(out, program, op);
-  } else if (op->kind == MXG_OP_TAKE) {
-    mxg_text_format(out, "\"name\": \"wait for a turn\", \"args\": {\"flag\": %u}", op->index);
   } else if (op->kind == MXG_OP_FILL) {
     mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}",
                     (unsigned long long)(op->u.fill.bytes * op->u.fill.height));

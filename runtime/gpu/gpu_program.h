@@ -27,9 +27,7 @@ typedef enum mxg_gpu_op_kind {
   MXG_OP_RECORD,
   MXG_OP_FOLLOW,
   MXG_OP_MARK,
-  MXG_OP_EXCHANGE,
-  MXG_OP_PASS,
-  MXG_OP_TAKE
+  MXG_OP_EXCHANGE
 } mxg_gpu_op_kind;
 
 /* What of an exchange one rank does: it sends `bytes` at `memory` to rank `peer`, or receives them there. */
@@ -44,8 +42,7 @@ typedef struct mxg_transfer {
 typedef struct mxg_gpu_op {
   uint8_t kind; /* mxg_gpu_op_kind */
   uint8_t stream;
-  uint32_t
-      index; /* LAUNCH: the plan's kernel. RECORD, FOLLOW: the event. MARK: the byte of `done`. PASS, TAKE: the flag */
+  uint32_t index; /* LAUNCH: the plan's kernel. RECORD, FOLLOW: the event. MARK: the byte of `done` */
   union {
     mxg_copy copy;
     struct {
@@ -76,7 +73,6 @@ typedef struct mxg_gpu_program {
   double deadline; /* of giving them to the GPU */
   uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
   size_t step_count, step_capacity;
-  uint64_t flags;      /* what PASS and TAKE number; borrowed */
   uint64_t done;       /* on the device: each start clears it */
   unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
   double *seen_at;     /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
@@ -112,10 +108,6 @@ uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an ev
 void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
 /* `stream` goes on when all that `before` has so far is done. */
 void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream);
-/* A flag of `flags`, 32 bits each: `stream` raises it when all that it has so far is done; or waits until it is up, and
-** takes it down. Each flag is for one PASS and one TAKE, in programs of different ranks. */
-void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t flag);
-void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t flag);
 /* What `stream` has so far finishes step `step` of the plan: for saying where a run stands. */
 void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step);
 

@@ -43,10 +43,10 @@ struct mxg_share {
   import *imports;
   size_t import_count, import_room;
   bool *reads; /* [reader * ranks + source], of ranks in different processes */
-  /* flags: [set][lane][waiter][from], 32 bits each; then those of turns */
+  /* flags: [set][lane][waiter][from], 32 bits each */
   volatile uint32_t *flags;
   uint64_t flags_bytes, flags_address; /* as the GPU has them */
-  uint32_t ranks, turn_flags;
+  uint32_t ranks;
 };
 
 /* ---- who reads whom ---- */
@@ -296,56 +296,34 @@ static void close_flags(mxg_share *share) {
   share->flags = NULL;
 }
 
-static size_t meet_flags(const mxg_share *share) {
-  return (size_t)(2 * MXG_MEET_LANES + 1) * share->ranks * share->ranks;
-}
-
-static uint64_t bytes_of_flags(const mxg_share *share) {
-  return ((meet_flags(share) + share->turn_flags) * sizeof(uint32_t) + 4095) / 4096 * 4096;
-}
-
-/* What a process says: the name from the one that makes the memory, and how many flags it wants for turns. */
-typedef struct flags_word {
-  char name[flags_name_room];
-  uint32_t turn_flags;
-} flags_word;
-
-/* Those that all want. */
-static uint32_t common_flags(const flags_word *words, uint32_t world) {
-  for (uint32_t p = 1; p < world; p++)
-    if (words[p].turn_flags != words[0].turn_flags) return 0;
-  return words[0].turn_flags;
-}
-
 static mxg_status share_flags(mxg_share *share, mxg_error *err) {
   const mxg_agreement *a = share->view->agreement;
   double deadline = share->view->deadline;
   bool makes = mxg_job_rank(a->job) == 0;
-  flags_word mine = {.turn_flags = share->turn_flags};
+  char name[flags_name_room] = "";
   mxg_error own = {0};
   share->ranks = share->view->plan->rank_count;
-  share->flags_bytes = bytes_of_flags(share);
+  share->flags_bytes = (uint64_t)(2 * MXG_MEET_LANES + 1) * share->ranks * share->ranks * sizeof(uint32_t);
+  share->flags_bytes = (share->flags_bytes + 4095) / 4096 * 4096;
   if (makes) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(mine.name, sizeof mine.name, "/mxgen-%ld-%lx%lx", (long)getpid(), (unsigned long)now.tv_sec,
+    snprintf(name, sizeof name, "/mxgen-%ld-%lx%lx", (long)getpid(), (unsigned long)now.tv_sec,
              (unsigned long)now.tv_nsec);
-    (void)open_flags(share, mine.name, true, &own);
+    (void)open_flags(share, name, true, &own);
   }
-  flags_word *words = mxg_alloc(mxg_job_world(a->job) * sizeof *words);
-  if (!words) mxg_fail_nomem(&own);
+  char *names = mxg_alloc((size_t)mxg_job_world(a->job) * sizeof name);
+  if (!names) mxg_fail_nomem(&own);
   mxg_status status = mxg_job_agree(a->job, "the flags of the run", &own, deadline, err);
   if (status == MXG_OK)
-    status = mxg_job_gather(a->job, "the flags of the run", &mine, sizeof mine, words, deadline, err);
+    status = mxg_job_gather(a->job, "the flags of the run", name, sizeof name, names, deadline, err);
   if (status == MXG_OK) {
-    words[0].name[sizeof words[0].name - 1] = 0;
-    share->turn_flags = common_flags(words, mxg_job_world(a->job));
-    if (!makes) share->flags_bytes = bytes_of_flags(share);
-    if (!makes) (void)open_flags(share, words[0].name, false, &own);
+    names[sizeof name - 1] = 0;
+    if (!makes) (void)open_flags(share, names, false, &own);
     status = mxg_job_agree(a->job, "the flags of the run", &own, deadline, err);
   }
-  if (makes && *mine.name) (void)shm_unlink(mine.name);
-  mxg_free(words);
+  if (makes && *name) (void)shm_unlink(name);
+  mxg_free(names);
   if (status != MXG_OK) close_flags(share); /* on all of them: the next time all begin anew */
   return status;
 }
@@ -385,14 +363,7 @@ static mxg_status exchange(mxg_share *share, mxg_place *remote, mxg_error *err) 
   return status;
 }
 
-volatile uint32_t *mxg_share_flags(const mxg_share *share, uint64_t *address) {
-  if (!share || !share->flags || !share->turn_flags) return NULL;
-  *address = share->flags_address + meet_flags(share) * sizeof(uint32_t);
-  return share->flags + meet_flags(share);
-}
-
-mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, uint32_t flags, mxg_place *remote,
-                              mxg_error *err) {
+mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, mxg_place *remote, mxg_error *err) {
   mxg_job *job = view->agreement->job;
   mxg_error own = {0};
   bool fresh = !*out;
@@ -405,10 +376,7 @@ mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, uint32
       mxg_fail_nomem(&own);
   }
   MXG_TRY(mxg_job_agree(job, "the exchange of memory", &own, view->deadline, err));
-  if (!(*out)->flags) {
-    (*out)->turn_flags = flags;
-    MXG_TRY(share_flags(*out, err));
-  }
+  if (!(*out)->flags) MXG_TRY(share_flags(*out, err));
   return exchange(*out, remote, err);
 }
 

@@ -13,12 +13,8 @@ typedef struct mxg_share mxg_share;
 mxg_status mxg_share_check(const mxg_exec_view *view, mxg_error *err);
 
 /* Collective, with the GPU of the ranks here in use: what the agreement says is read elsewhere is exported, and what is
-** wanted here imported. `remote`: by array, gets the places of the wanted ones. *share: NULL before the first time:
-** then `flags` flags for turns are made beside the others, all down, where all processes ask for as many. */
-mxg_status mxg_share_exchange(mxg_share **share, const mxg_exec_view *view, uint32_t flags, mxg_place *remote,
-                              mxg_error *err);
-/* Those flags, and where GPUs have them; NULL: the processes did not ask for as many. */
-volatile uint32_t *mxg_share_flags(const mxg_share *share, uint64_t *address);
+** wanted here imported. `remote`: by array, gets the places of the wanted ones. *share: NULL before the first time. */
+mxg_status mxg_share_exchange(mxg_share **share, const mxg_exec_view *view, mxg_place *remote, mxg_error *err);
 /* `lost`: streams may still use it; what they use stays until the process ends. */
 void mxg_share_free(mxg_share *share, bool lost);
 

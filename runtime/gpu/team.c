@@ -87,7 +87,6 @@ void mxg_team_close(void *state) {
   if (!team) return;
   void *current = mxg_gpu_current();
   bool lost = false;
-  if (atomic_load(&team->disordered)) mxg_team_end_turns(team);
   for (uint32_t i = 0; team->ranks && i < team->count; i++)
     if (team->ranks[i].gpu && mxg_gpu_use(team->ranks[i].gpu, NULL) == MXG_OK)
       lost = lost || (team->ranks[i].lost && !mxg_rank_has_ended(&team->ranks[i]));
@@ -99,7 +98,6 @@ void mxg_team_close(void *state) {
     r->lost = r->lost && !mxg_rank_has_ended(r);
     mxg_rank_drop_programs(r);
   }
-  mxg_team_drop_turns(team, lost);
   for (uint32_t i = 0; team->ranks && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (r->gpu && mxg_gpu_use(r->gpu, NULL) == MXG_OK) {
@@ -250,9 +248,7 @@ static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err)
 
 static mxg_status share(mxg_gpu_team *team, mxg_error *err) {
   MXG_TRY(mxg_gpu_use(team->ranks[0].gpu, err));
-  const uint32_t flags = team->turns ? mxg_turns_flags(team->turns) : 0;
-  MXG_TRY(mxg_share_exchange(&team->share, team->view, flags, team->remote, err));
-  mxg_team_share_turns(team);
+  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->remote, err));
   for (uint32_t i = 0; i < team->view->plan->array_count; i++) {
     if (!team->view->agreement->wanted[i]) continue;
     mxg_error none;

@@ -22,7 +22,7 @@ static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, bool 
   (void)pthread_barrier_wait(&c->all_here);
   for (uint32_t k = 0; k < c->team->count && status == MXG_OK; k++)
     if (&c->team->ranks[k] != r) status = mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err);
-  if (status == MXG_OK) status = mxg_meet_all(c->team->share, r->rank, c->team->meetings + i + 1, stream, err);
+  if (status == MXG_OK) status = mxg_meet_all(c->team->share, r->rank, c->team->turns + i + 1, stream, err);
   return status == MXG_OK ? mxg_event_record(r->times[3 * i + 1], stream, err) : status;
 }
 
@@ -87,7 +87,7 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
     if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
   }
   if (status == MXG_OK) status = mxg_crew_go(&c, err);
-  team->meetings += repeats;
+  team->turns += repeats;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = read_times(&team->ranks[i], repeats, seconds, fastest, err);
   for (uint32_t i = 0; i < team->count; i++) free_times(&team->ranks[i], (size_t)repeats * 3);

@@ -102,7 +102,6 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   r->program.group = group;
   team->build(r);
   r->program.nccl = r->nccl;
-  r->program.flags = team->batons_address;
   r->program.deadline = mxg_team_patience(team);
   MXG_TRY(note_reads(r, err));
   MXG_TRY(
@@ -166,19 +165,16 @@ static bool is_fresh(const mxg_gpu_team *team) {
   return team->ready && memcmp(team->kept, team->view->kept, team->view->plan->array_count * sizeof *team->kept) == 0;
 }
 
-bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made) {
-  return is_fresh(team) && !atomic_load(&team->disordered) && (team->made & made) == made;
-}
+bool mxg_team_is_made(const mxg_gpu_team *team, unsigned made) { return is_fresh(team) && (team->made & made) == made; }
 
 mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
   const mxg_exec_view *view = team->view;
   size_t count = view->plan->array_count;
   MXG_TRY(mxg_team_meet(team, err));
-  const bool fresh = is_fresh(team), disordered = atomic_load(&team->disordered);
-  if (disordered) mxg_team_end_turns(team);
+  bool fresh = is_fresh(team);
   for (uint32_t i = 0; i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
-    if (!r->lost && fresh && !disordered) continue;
+    if (!r->lost && fresh) continue;
     MXG_TRY(mxg_gpu_use(r->gpu, err));
     if (!mxg_rank_has_ended(r)) {
       if (r->lost)
@@ -188,7 +184,6 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
     }
     r->lost = false;
   }
-  mxg_team_lower_batons(team);
   if (!fresh) {
     team->ready = false;
     team->made = 0;
@@ -228,15 +223,13 @@ static bool look(const mxg_gpu_rank *r, mxg_gpu_program *program) {
   return answers;
 }
 
-/* Streams that wait for other processes, or for their turn, are let go, so that the rank ends and its GPU is free
-** again. */
+/* Streams that wait for other processes are let go, so that the rank ends and its GPU is free again. */
 static void let_go(const mxg_crew *c, mxg_gpu_rank *r) {
   const double until = mxg_now() + let_go_patience;
   r->lost = true;
-  while ((c->team->share || c->team->turns) && r->lost && mxg_now() < until) {
+  while (c->team->share && r->lost && mxg_now() < until) {
     const struct timespec pause = {0, 1000000};
     mxg_meet_release(c->team->share);
-    mxg_team_raise_batons(c->team);
     nanosleep(&pause, NULL);
     r->lost = !mxg_rank_has_ended(r);
   }
@@ -348,7 +341,6 @@ static mxg_status wait_for(mxg_crew *c, mxg_gpu_rank *r, mxg_gpu_program *progra
     if (now > c->team->view->deadline) return time_out(c, r, program, err);
     if (now > next_job) {
       if (job_is_broken(c, r)) return give_up(c, r, program, err);
-      if (atomic_load(&c->team->disordered)) mxg_team_raise_batons(c->team); /* another rank's turn may never end */
       next_job = now + job_pause;
     }
     if (now - begin >= 1e-3 && r->nccl) MXG_TRY(look_at_exchanges(r, program, err));
@@ -403,7 +395,6 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   if (status == MXG_OK && c->begin) /* the last time is taken after the program's end */
     status = wait_for(c, r, &r->program, r->times[3 * (c->repeats - 1) + 2], err);
   if (status == MXG_OK) status = mxg_crew_wait(c, r, &r->program, err);
-  if (status != MXG_OK) mxg_team_raise_batons(c->team);
   r->ended = mxg_now();
   mxg_range_end();
   return status;
@@ -453,7 +444,6 @@ mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
   mxg_status status = all_ranks(c, run_rank, &own);
   if (status == MXG_OK) return MXG_OK;
   mxg_team_give_up(team);
-  mxg_team_end_turns(team);
   mxg_team_tell(team);
   /* Streams of other processes may wait for this one's: they shall not wait for the deadline. */
   if (c->begin && team->share) mxg_job_abort(team->view->agreement->job, &own);

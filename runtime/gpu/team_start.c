@@ -105,14 +105,6 @@ mxg_status mxg_team_captures(void *state, void *const *streams, bool *captured, 
   return status;
 }
 
-/* Where one cannot be started, those before it wait for their turns in vain. */
-static mxg_status start_ranks(mxg_gpu_team *team, uint32_t group, bool captured, mxg_error *err) {
-  mxg_status status = MXG_OK;
-  for (uint32_t i = 0; i < team->count && status == MXG_OK; i++) status = start_rank(team, &team->ranks[i], group, err);
-  if (status != MXG_OK && !captured) mxg_team_end_turns(team);
-  return status;
-}
-
 static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams, bool *captured, mxg_error *err) {
   unsigned need = group == MXG_ALL_GROUPS ? MXG_MADE_WHOLE : MXG_MADE_PARTS;
   MXG_TRY(find_captures(team, streams, captured, err));
@@ -128,7 +120,7 @@ static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams
     MXG_TRY(mxg_gpu_use(team->ranks[i].gpu, err));
     MXG_TRY(mxg_event_record(begin_of(&team->ranks[i]), callers_stream(streams, i), err));
   }
-  MXG_TRY(start_ranks(team, group, *captured, err));
+  for (uint32_t i = 0; i < team->count; i++) MXG_TRY(start_rank(team, &team->ranks[i], group, err));
   for (uint32_t i = 0; i < team->count; i++) MXG_TRY(end_rank(team, &team->ranks[i], i, streams, group, err));
   return MXG_OK;
 }
@@ -166,7 +158,6 @@ mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err) {
   }
   if (status != MXG_OK) {
     mxg_team_give_up(team);
-    mxg_team_end_turns(team);
     mxg_team_tell(team);
     /* Streams of other processes may wait for this one's, and shall not wait for their deadline. */
     if (team->share) mxg_job_abort(team->view->agreement->job, &own);

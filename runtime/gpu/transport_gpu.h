@@ -6,7 +6,6 @@
 #include "gpu_program.h"
 #include "share.h"
 #include "transport.h"
-#include "turns.h"
 
 #include <stdatomic.h>
 
@@ -64,11 +63,7 @@ struct mxg_gpu_team {
   unsigned made;     /* the programs of MXG_MADE_* are there too */
   mxg_place *remote; /* by array: sources in other processes that are readable here; NULL without a job */
   mxg_share *share;
-  uint32_t meetings;         /* of all processes, so far */
-  mxg_turns *turns;          /* that ranks take at their sources; NULL: none */
-  volatile uint32_t *batons; /* their flags */
-  uint64_t batons_address;   /* as GPUs have them */
-  atomic_bool disordered;    /* batons were raised to let streams go, and are not yet down again */
+  uint32_t turns; /* meetings of all processes so far */
 };
 
 enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
@@ -131,21 +126,6 @@ void mxg_team_give_up(mxg_gpu_team *team);
 ** ended. What is given to the stream can be captured. Nothing to do where all ranks are of one process. */
 mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
-
-/* ---- turns at sources: team_turns.c. Without team->turns nothing happens ---- */
-
-/* Once, before anything is bound: whether there are turns. */
-mxg_status mxg_team_find_turns(mxg_gpu_team *team, mxg_error *err);
-/* With a job, after mxg_share_exchange: the batons of all processes; there are no turns where one does without. */
-void mxg_team_share_turns(mxg_gpu_team *team);
-/* `lost`: streams may still wait for batons. */
-void mxg_team_drop_turns(mxg_gpu_team *team, bool lost);
-/* After a failure of any rank: what waits for a baton now goes on; again and again, until all have ended. */
-void mxg_team_raise_batons(mxg_gpu_team *team);
-/* Until then, or for a moment: ranks that have not ended are lost. No other thread runs a rank. */
-void mxg_team_end_turns(mxg_gpu_team *team);
-/* When all have ended: the next run finds batons as the first one did. */
-void mxg_team_lower_batons(mxg_gpu_team *team);
 
 /* ---- for filling programs: gpu_rank.c ---- */
 

@@ -68,10 +68,9 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 }
 
 /* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where
-** two pull 391, kernels 318 to 330 where two have 337. Copies that take turns at their sources (turns.h) are expected to
-** have .95, and are not measured yet; without turns they met at the same source and had .61, and that is what ranks have
-** that share a GPU or move little. */
-static const double several_copy = .95, several_kernel = .955;
+** two pull 391, kernels 318 to 330 where two have 337. Copies took one source after another when they were measured
+** there, met at the same source, and had 232 GB/s; a stream a peer is not measured yet. */
+static const double several_copy = .61, several_kernel = .955;
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.19 of the
 ** longer where they are alike. Measured, with memory's time over the link's: 0.47 (two H200) 1.03; 0.65, 0.89, 1.02 and

@@ -1,5 +1,4 @@
-/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices, or as many as FAKE_CUDA_DEVICES
-** says, whose memory is the machine's. What is
+/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices whose memory is the machine's. What is
 ** given to a stream is carried out later, when somebody waits or asks, and one operation at a time from any stream
 ** that may go on: work that is not ordered by events comes in the wrong order sooner or later. Captures become
 ** graphs as CUDA's do, and break the same rules with the same errors; memory and flags can be shared between
@@ -36,8 +35,7 @@ enum {
   stuck = 999
 };
 
-enum { most_devices = 8, most_allocations = 1 << 16 };
-static int devices = 2;            /* FAKE_CUDA_DEVICES */
+enum { devices = 2, most_allocations = 1 << 16 };
 static const double patience = 30; /* seconds without anything that can be done */
 
 typedef struct capture capture;
@@ -95,8 +93,7 @@ typedef struct graph {
   node *nodes;
   size_t count;
 } graph;
-static int graphs_alive, launches_left = -1; /* until one fails; negative: none does */
-static int waits_done, idle_writes;          /* for flags; to flags that had the value */
+static int graphs_alive;
 
 typedef struct function {
   char name[64];
@@ -111,7 +108,7 @@ typedef struct allocation {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int current = -1;
-static stream legacy[most_devices], *streams;
+static stream legacy[devices], *streams;
 static mark *marks;
 static capture *captures;
 static function *functions;
@@ -119,7 +116,7 @@ static allocation *allocations;
 static size_t allocation_count;
 static uint64_t state, next_capture = 1;
 static fake_cuda_kernel run_kernel;
-static char contexts[most_devices]; /* their addresses are the primary contexts */
+static char contexts[devices]; /* their addresses are the primary contexts */
 
 #define LOCKED(result_of)        \
   do {                           \
@@ -172,9 +169,7 @@ static void carry_out(const op *o) {
     memset((void *)(uintptr_t)(o->dst + i * o->dst_pitch), (int)o->value, o->width);
   if (o->kind == op_kernel) run_kernel(o->kernel, o->src, (uint32_t)o->width);
   if (o->kind == op_record) o->event->done = true;
-  waits_done += o->kind == op_await;
-  if (o->kind == op_write)
-    idle_writes += __atomic_exchange_n((uint32_t *)(uintptr_t)o->dst, o->value, __ATOMIC_SEQ_CST) == o->value;
+  if (o->kind == op_write) __atomic_store_n((uint32_t *)(uintptr_t)o->dst, o->value, __ATOMIC_SEQ_CST);
 }
 
 /* One operation of any stream; false: none can go on. Streams get far ahead of each other: most often it is the
@@ -206,11 +201,6 @@ static bool run_one(void) {
   carry_out(o);
   free(o);
   return true;
-}
-
-/* What gets done while somebody asks whether something is done. */
-static void run_some(void) {
-  for (uint32_t i = 1 + random_below(16); i > 0 && run_one();) i--;
 }
 
 static double seconds_now(void) {
@@ -463,8 +453,6 @@ __attribute__((destructor)) static void clean(void) {
 #pragma GCC diagnostic ignored "-Wmissing-prototypes" /* there is no header of theirs */
 
 CU cuInit(unsigned flags) {
-  const char *count = getenv("FAKE_CUDA_DEVICES");
-  if (count && atoi(count) > 0 && atoi(count) <= most_devices) devices = atoi(count);
   for (int d = 0; d < devices; d++) legacy[d].device = d;
   return flags ? invalid_value : ok;
 }
@@ -626,7 +614,7 @@ CU cuStreamSynchronize(void *s) { LOCKED(wait_stream(stream_of(s))); }
 static int query_stream(stream *s) {
   if (!s) return invalid_context;
   if (s->in) return invalidate(s->in, capture_unsupported);
-  if (s->first) run_some();
+  if (s->first) (void)run_one();
   return s->first ? not_ready : ok;
 }
 CU cuStreamQuery(void *s) { LOCKED(query_stream(stream_of(s))); }
@@ -685,12 +673,7 @@ CU cuGraphExecDestroy(graph *g) {
   return free(g->nodes), free(g), ok;
 }
 API int fake_cuda_graphs(void) { return __atomic_load_n(&graphs_alive, __ATOMIC_SEQ_CST); }
-API void fake_cuda_fail_launch(int after) { __atomic_store_n(&launches_left, after, __ATOMIC_SEQ_CST); }
-API int fake_cuda_idle_writes(void) { return __atomic_load_n(&idle_writes, __ATOMIC_SEQ_CST); }
-API int fake_cuda_waits(void) { return __atomic_load_n(&waits_done, __ATOMIC_SEQ_CST); }
-CU cuGraphLaunch(graph *g, void *s) {
-  LOCKED(launches_left >= 0 && launches_left-- == 0 ? stuck : launch_graph(g, stream_of(s)));
-}
+CU cuGraphLaunch(graph *g, void *s) { LOCKED(launch_graph(g, stream_of(s))); }
 
 CU cuEventCreate(event **out, unsigned flags) {
   (void)flags;
@@ -703,7 +686,7 @@ static int query_event(const event *e) {
   if (!e->last) return ok;
   if (e->last->of) return captured_event;
   if (unsafe_call()) return capture_unsupported;
-  if (!e->last->done) run_some();
+  if (!e->last->done) (void)run_one();
   return e->last->done ? ok : not_ready;
 }
 CU cuEventQuery(event *e) { LOCKED(query_event(e)); }

@@ -14,15 +14,6 @@ void fake_cuda_use(fake_cuda_kernel kernel);
 typedef int (*fake_cuda_graphs_function)(void);
 int fake_cuda_graphs(void);
 
-/* The graph launch after so many others fails, once. */
-typedef void (*fake_cuda_fail_launch_function)(int after);
-void fake_cuda_fail_launch(int after);
-/* Waits for flags that are over, of all streams. */
-typedef int (*fake_cuda_count_function)(void);
-int fake_cuda_waits(void);
-/* Writes of streams to flags that had the value already: a flag that was raised twice before anybody saw it. */
-int fake_cuda_idle_writes(void);
-
 /* As a call that capturing threads may not make: 0, or the error. */
 int fake_cuda_unsafe(void);
 

@@ -3,9 +3,8 @@
 ** byte. Groups forwards and backwards, all at once, inside captures whose graphs are launched again with other sources,
 ** a deadline, wrong calls; NCCL with communicators of the library's and with the caller's.
 **
-** test_start [--turns BYTES] RECIPE... or test_start [--turns BYTES] --processes RANKS RECIPE. Exit 77: no GPU, or no
-** NVRTC. Ranks take the GPUs in turn, and then all of them the first one; with --processes each is a process of a job.
-** With --turns only copies are tried, with chunks of BYTES: ranks that have a GPU each take turns then (turns.h). */
+** test_start RECIPE... or test_start --processes RANKS RECIPE. Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in
+** turn, and then all of them the first one; with --processes each is a process of a job. */
 #include "bundle.h"
 #include "driver.h"
 #include "driver/fake_cuda.h"
@@ -26,9 +25,6 @@
 static int failures;
 static mxg_error err;
 static bool fake; /* tests/driver/fake_cuda.c instead of GPUs */
-static uint64_t turn_bytes;
-static fake_cuda_fail_launch_function fail_launch; /* with the fake; as is the next */
-static fake_cuda_count_function waits, idle_writes;
 
 #define MUST(call)                                                                               \
   do {                                                                                           \
@@ -340,107 +336,6 @@ static void too_late(bench *b, const mxg_exec_options *usual, uint32_t seed) {
   mxg_exec_free(exec);
 }
 
-/* ---- turns ---- */
-
-/* Runs that follow each other as closely as they may. */
-static void again_and_again(bench *b, mxg_exec *exec, uint32_t seed) {
-  enum { runs = 100 };
-  double seconds[runs];
-  renew(b, seed);
-  write_sources(b);
-  for (int i = 0; i < runs; i++) start(b, exec, MXG_ALL_GROUPS);
-  read_targets(b);
-  finish(b);
-  MUST(mxg_exec_wait(exec, MXG_ALL_GROUPS, &err));
-  compare(b, "100 starts");
-  write_sources(b);
-  finish(b);
-  for (int i = 0; i < runs; i++) MUST(mxg_exec_run(exec, &err));
-  MUST(mxg_exec_measure(exec, runs, seconds, NULL, NULL, &err));
-  read_targets(b);
-  finish(b);
-  compare(b, "100 runs, and 100 measured");
-}
-
-/* A rank that cannot begin, and the others wait for its turns: they are let go, and all is well the next time. */
-static void one_fails(bench *b, mxg_exec *exec, bool starts, int which, uint32_t seed) {
-  void *streams[most_ranks];
-  for (uint32_t r = b->first; r < b->end; r++) streams[r - b->first] = b->streams[r];
-  fail_launch(which);
-  mxg_status status = starts ? mxg_exec_start(exec, MXG_ALL_GROUPS, streams, &err) : mxg_exec_run(exec, &err);
-  expect(status == MXG_ERR_CUDA, "a rank that cannot begin");
-  finish(b);
-  MUST(mxg_exec_prepare(exec, &err));
-  const int before = idle_writes();
-  all_at_once(b, exec, seed, starts ? "after a start that failed" : "after a run that failed");
-  expect(idle_writes() == before, "no flag is raised twice after a failure");
-}
-
-/* What holds a rank's stream up comes to an end after the deadline of all: twice as much was started. */
-static void one_is_late(bench *b, const mxg_exec_options *usual, uint32_t seed) {
-  mxg_exec_options options = *usual;
-  options.timeout_ms = 1000; /* enough for one run, wherever */
-  void *memory = NULL;
-  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
-  MUST(mxg_gpu_alloc_pinned(&memory, sizeof(uint32_t), &err));
-  volatile uint32_t *gate = memory;
-  *gate = 0;
-  mxg_exec *exec = new_exec(b, &options, false);
-  MUST(mxg_exec_prepare(exec, &err));
-  renew(b, seed);
-  MUST(mxg_gpu_use(gpu_of(b, b->end - 1), &err));
-  MUST(mxg_stream_await(b->streams[b->end - 1], (uint64_t)(uintptr_t)memory, 1, true, &err));
-  write_sources(b);
-  start(b, exec, MXG_ALL_GROUPS);
-  expect(mxg_exec_wait(exec, MXG_ALL_GROUPS, &err) == MXG_ERR_TIMEOUT && err.code == 648, "a rank that is late");
-  expect(mxg_exec_run(exec, &err) == MXG_ERR_TIMEOUT && err.code == 648, "a run while it is late");
-  *gate = 1;
-  read_targets(b);
-  finish(b);
-  compare(b, "late");
-  write_sources(b);
-  finish(b);
-  MUST(mxg_exec_run(exec, &err));
-  read_targets(b);
-  finish(b);
-  compare(b, "in time again");
-  mxg_exec_free(exec);
-  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
-  mxg_gpu_free_pinned(memory);
-}
-
-/* A trace shows where a rank waited. */
-static void shows_waits(const bench *b, mxg_exec *exec) {
-  char path[64], text[1 << 16];
-  snprintf(path, sizeof path, "turns-%ld.json", (long)getpid());
-  MUST(mxg_exec_trace(exec, path, &err));
-  FILE *file = b->first == 0 ? fopen(path, "r") : NULL; /* process 0 writes it */
-  if (b->first == 0) {
-    size_t count = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    text[count] = 0;
-    expect(strstr(text, "wait for a turn") != NULL, "a trace of turns");
-  }
-  if (file) fclose(file);
-  (void)remove(path);
-}
-
-static void take_turns(bench *b, const mxg_exec_options *options, uint32_t seed) {
-  printf(" copy, in turns\n");
-  mxg_exec *exec = new_exec(b, options, false);
-  const int before = waits ? waits() : 0, idle = idle_writes ? idle_writes() : 0;
-  again_and_again(b, exec, seed);
-  const int meets = b->job ? 3 * (int)b->ranks : 0; /* of processes, in a run */
-  expect(!waits || waits() - before > 305 * meets, "ranks take turns");
-  expect(!idle_writes || idle_writes() == idle, "no flag is raised twice");
-  shows_waits(b, exec);
-  if (!b->job && fail_launch) {
-    for (int which = 0; which < (int)b->ranks; which++) one_fails(b, exec, true, which, seed + 1 + (unsigned)which);
-    for (int which = 0; which < (int)b->ranks; which++) one_fails(b, exec, false, which, seed + 11 + (unsigned)which);
-  }
-  mxg_exec_free(exec);
-  if (!b->job) one_is_late(b, options, seed + 21);
-}
-
 /* ---- communicators that the caller has ---- */
 
 typedef struct nccl_id {
@@ -587,7 +482,6 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   options.gpus = b->ordinals + b->first;
   options.job = b->job;
   options.no_graph = !graph;
-  if (transport == MXG_COPY) options.chunk_bytes = turn_bytes;
   printf(" %s%s\n",
          transport == MXG_COPY   ? "copy"
          : transport == MXG_NCCL ? "nccl"
@@ -605,7 +499,6 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   mxg_exec_free(exec);
   captured(b, &options, false, seed + 10);
   captured(b, &options, true, seed + 20);
-  if (transport == MXG_COPY && turn_bytes && b->ordinals[0] != b->ordinals[1]) take_turns(b, &options, seed + 25);
   if (b->job) return; /* a process that is late ends the job */
   too_late(b, &options, seed + 30);
   if (transport == MXG_NCCL) lent(b, &options, seed + 40);
@@ -675,7 +568,6 @@ static void try_places(bench *b, const char *recipe, int gpus) {
   new_tensors(b);
   for (int graph = 1; graph >= 0; graph--) {
     try_transport(b, MXG_COPY, graph, 100u * (unsigned)graph + 1);
-    if (turn_bytes) continue;
     try_transport(b, MXG_DIRECT, graph, 100u * (unsigned)graph + 51);
     if (nccl_fits(b, gpus)) try_transport(b, MXG_NCCL, graph, 100u * (unsigned)graph + 71);
   }
@@ -743,9 +635,6 @@ static int run_recipes(char **recipes, int count, const mxg_job_options *job) {
   fake_cuda_use_function use = NULL;
   if (opened) *(void **)(void *)&use = dlsym(opened, "fake_cuda_use");
   if (opened) *(void **)(void *)&callers.graphs = dlsym(opened, "fake_cuda_graphs");
-  if (opened) *(void **)(void *)&fail_launch = dlsym(opened, "fake_cuda_fail_launch");
-  if (opened) *(void **)(void *)&waits = dlsym(opened, "fake_cuda_waits");
-  if (opened) *(void **)(void *)&idle_writes = dlsym(opened, "fake_cuda_idle_writes");
   fake = use != NULL;
   if (fake) use(play_kernel);
   for (int i = 0; i < count; i++) try_recipe(recipes[i], gpus < most_gpus ? gpus : most_gpus, job);
@@ -786,10 +675,6 @@ static int in_processes(char *recipe, uint32_t ranks) {
 }
 
 int main(int argc, char **argv) {
-  if (argc > 3 && strcmp(argv[1], "--turns") == 0) {
-    turn_bytes = strtoull(argv[2], NULL, 10);
-    argc -= 2, argv += 2;
-  }
   if (argc > 3 && strcmp(argv[1], "--processes") == 0)
     return in_processes(argv[3], (uint32_t)strtoul(argv[2], NULL, 10));
   return run_recipes(argv + 1, argc - 1, NULL);
