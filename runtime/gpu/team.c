@@ -69,7 +69,7 @@ void mxg_rank_drop_programs(mxg_gpu_rank *r) {
     mxg_gpu_free(r->slots[i].memory);
     r->slots[i] = (mxg_gpu_slot){0};
   }
-  if (!r->lost && r->staging) mxg_nccl_free(r->nccl, r->staging);
+  if (!r->lost && r->nccl) mxg_nccl_free(r->nccl, r->staging);
   r->staging = 0;
   r->device_bytes = 0;
 }
@@ -97,6 +97,7 @@ void mxg_team_close(void *state) {
     if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) continue;
     r->lost = r->lost && !mxg_rank_has_ended(r);
     mxg_rank_drop_programs(r);
+    if (!r->lost) mxg_nccl_forget(r->nccl);
   }
   for (uint32_t i = 0; team->ranks && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];

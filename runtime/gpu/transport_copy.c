@@ -1,14 +1,13 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
-** Six things keep the link busy. Copies from one peer follow each other on one stream (more of them disturb each
-** other, as measured on H100s). Every peer has a stream of its own: ranks that take one source after another are
-** soon at the same one, and there get half of its link each while other links rest. Copies are few: what lies
-** together at its source is brought together and by one copy, many experts of a stack say, whatever the kernels
-** make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a
-** conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread). And
-** nothing is staged without need: elements without scales that stay as they are go straight to where they belong (with
-** scales that would be two copies a tensor, and took 1.19 of the floor for the layers of Llama 3 8B, staged 1.04), and
-** what is too small to be worth a copy is read by its kernel where it lies. */
+** Six things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
+** on H100s), one source after another, each rank beginning with another (a stream a peer took twice as long on four
+** H100s). Copies are few: what lies together at its source is brought together and by one copy, many experts of a stack
+** say, whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing
+** is left to hide a conversion behind. Kernels beside copies take a part of the memory's bandwidth only
+** (mxg_program_spread). And nothing is staged without need: elements without scales that stay as they are go straight
+** to where they belong (with scales that would be two copies a tensor, and took 1.19 of the floor for the layers of
+** Llama 3 8B, staged 1.04), and what is too small to be worth a copy is read by its kernel where it lies. */
 #include "memory.h"
 #include "parts.h"
 #include "transport_gpu.h"
@@ -25,19 +24,12 @@ typedef enum way {
   way_direct  /* read where it lies */
 } way;
 
-/* Parts [first, first + count) are in their slot when event `event` has happened. `order`: among those of its bucket,
-** by when they come. */
+/* Parts [first, first + count) are in their slot when event `event` has happened. */
 typedef struct chunk {
-  uint32_t bucket, event, order;
+  uint32_t bucket, event;
   uint32_t first, count;
   uint64_t slot;
 } chunk;
-
-/* What comes from one peer, or where streams are few from several. */
-typedef struct lane {
-  uint64_t left;         /* to receive still */
-  unsigned turn, chunks; /* copied so far; of this bucket */
-} lane;
 
 /* Where a segment of a part lies in the slot. */
 typedef struct spot {
@@ -52,7 +44,7 @@ typedef struct load {
   bool scales;
 } load;
 
-/* A part of the region in the making, which is what one lane brings of one bucket: where its source lies, and where it
+/* A part of the region in the making, which is what one peer gives of one bucket: where its source lies, and where it
 ** comes to stand: in the order of the sources, cut into chunks, and there by kernel. */
 typedef struct seat {
   uint64_t home, src;
@@ -78,20 +70,19 @@ typedef struct maker {
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
   bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
-  uint32_t *lane_of; /* by rank; MXG_NONE: nothing comes from it */
-  lane *lanes, *lane;
-  unsigned streams, lane_count;
-  uint64_t most;           /* bytes of a chunk; of one lane's, once lanes are known */
+  unsigned streams, given; /* of copies; to how many one of them was given so far */
+  uint64_t left;           /* to receive still */
+  uint64_t most;           /* bytes of a chunk */
   uint64_t small;          /* of a part that is not worth a copy */
   uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
-  uint32_t region_first, bucket;
+  uint32_t region_first, bucket, peer;
   uint64_t slot;
 } maker;
 
 /* ---- copies ---- */
 
 static uint64_t chunk_limit(const maker *m) {
-  uint64_t limit = m->lane->left / 4;
+  uint64_t limit = m->left / 4;
   if (limit < least_chunk) limit = least_chunk;
   return limit < m->most ? limit : m->most;
 }
@@ -167,24 +158,22 @@ static bool pack(maker *m) {
   return true;
 }
 
-/* The copies that are there, on the lane's stream whose turn it is. Returns that. */
+/* The copies that are there, on the stream whose turn it is. Returns that. */
 static unsigned give_copies(maker *m) {
-  const unsigned own = (unsigned)(m->lane - m->lanes), deep = m->streams / m->lane_count;
-  const unsigned stream = 1 + own + m->lane_count * (m->lane->turn % deep);
+  const unsigned stream = 1 + m->given % m->streams;
   mxg_copies_apart(&m->copies);
   for (size_t i = 0; i < m->copies.count; i++) mxg_program_copy(m->program, stream, &m->copies.items[i]);
   m->program->failed = m->program->failed || m->copies.failed;
-  m->lane->turn += m->copies.count != 0;
+  m->given += m->copies.count != 0;
   m->copies.count = m->copies.fixed = 0;
   return stream;
 }
 
-static void take_from_lane(maker *m, uint64_t bytes) { m->lane->left -= bytes < m->lane->left ? bytes : m->lane->left; }
+static void take_from_left(maker *m, uint64_t bytes) { m->left -= bytes < m->left ? bytes : m->left; }
 
 static void give_straight(maker *m) {
-  if (!m->lane) return; /* nothing has begun */
   (void)give_copies(m);
-  take_from_lane(m, m->straight_bytes);
+  take_from_left(m, m->straight_bytes);
   m->straight_bytes = 0;
 }
 
@@ -209,7 +198,7 @@ static uint32_t cut_chunks(maker *m) {
     bytes += m->parts.pieces[s->part].wire_bytes;
     if (i + 1 < m->seat_count && (bytes < limit || (bytes < limit * 3 / 2 && nearly_ends(m, i, limit / 2)))) continue;
     chunks++;
-    take_from_lane(m, bytes);
+    take_from_left(m, bytes);
     limit = chunk_limit(m);
     bytes = 0;
   }
@@ -252,16 +241,18 @@ static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
     l->copy.dst = *spot_of(m, l);
     mxg_copies_add(&m->copies, l->copy);
   }
-  const unsigned stream = give_copies(m), own = (unsigned)(m->lane - m->lanes);
+  const unsigned stream = give_copies(m);
   while (*at < m->seat_count && m->seats[*at].chunk == number) ++*at;
   chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
   m->program->failed = m->program->failed || !c;
   if (!c) return;
-  *c = (chunk){.bucket = m->bucket, .order = m->lane->chunks++ * m->lane_count + own, .slot = m->slot};
+  *c = (chunk){.bucket = m->bucket, .slot = m->slot};
   c->event = mxg_program_record(m->program, stream);
   c->first = m->region_first + (uint32_t)first;
   c->count = (uint32_t)(*at - first);
 }
+
+/* ---- gathers ---- */
 
 static void end_region(maker *m) {
   give_straight(m);
@@ -351,17 +342,16 @@ static void gather_straight(maker *m, const mxg_piece *piece) {
 
 /* Bytes of a part: so that the chunks of what is left can be cut. */
 static uint64_t part_limit(const maker *m) {
-  uint64_t limit = m->lane->left / 16;
+  uint64_t limit = m->left / 16;
   if (limit < 2 * (uint64_t)least_chunk) limit = 2 * (uint64_t)least_chunk;
   return limit < m->most ? limit : m->most;
 }
 
 static void gather(maker *m, const mxg_step *step) {
-  lane *from = &m->lanes[m->lane_of[step->peer]];
-  if (m->bucket != step->bucket || m->lane != from) end_region(m);
-  for (unsigned i = 0; i < m->lane_count && m->bucket != step->bucket; i++) m->lanes[i].chunks = 0;
-  m->lane = from;
+  const bool fresh = m->bucket != step->bucket || m->peer != step->peer;
+  if (fresh) end_region(m);
   m->bucket = step->bucket;
+  m->peer = step->peer;
   m->slot = mxg_rank_slot(m->rank, step->slot);
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
     const mxg_piece *piece = &m->plan->pieces[i];
@@ -399,10 +389,6 @@ static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint3
   mxg_program_launch(m->program, 0, far ? lent->pieces[first].kernel_direct : lent->pieces[first].kernel, made, tiles);
 }
 
-static int by_order(const void *a, const void *b) {
-  return compare(((const chunk *)a)->order, ((const chunk *)b)->order);
-}
-
 static void convert_chunk(maker *m, const chunk *c) {
   mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
   mxg_program_follow(m->program, 0, c->event);
@@ -430,11 +416,8 @@ static void convert(maker *m, const mxg_step *step) {
     next = i + 1;
     if (pieces[i].wire_bytes) {
       if (m->bucket == step->bucket) end_region(m);
-      size_t last = m->chunks_done;
-      while (last < m->chunk_count && m->chunks[last].bucket == step->bucket) last++;
-      if (last > m->chunks_done + 1)
-        qsort(&m->chunks[m->chunks_done], last - m->chunks_done, sizeof *m->chunks, by_order);
-      for (; m->chunks_done < last; m->chunks_done++) convert_chunk(m, &m->chunks[m->chunks_done]);
+      for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
+        convert_chunk(m, &m->chunks[m->chunks_done]);
     } else if (!kept[pieces[i].dst]) {
       while (next < end && !pieces[next].wire_bytes && !kept[pieces[next].dst]) next++;
       mxg_rank_convert(m->rank, 0, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
@@ -472,40 +455,11 @@ static bool in_order(const mxg_gpu_rank *r) {
   return true;
 }
 
-/* A lane for each peer, or fewer when there are fewer streams. */
-static void find_lanes(maker *m) {
-  const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
-  const uint32_t end = rank->first_step + rank->steps;
-  uint32_t peers = 0;
-  m->lane_of = mxg_alloc(m->plan->rank_count * sizeof *m->lane_of);
-  m->lanes = mxg_alloc((MXG_STREAMS_MOST - 1) * sizeof *m->lanes);
-  m->program->failed = m->program->failed || !m->lane_of || !m->lanes;
-  if (m->program->failed) return;
-  for (uint32_t r = 0; r < m->plan->rank_count; r++) m->lane_of[r] = MXG_NONE;
-  for (uint32_t s = rank->first_step; s < end; s++) {
-    const mxg_step *step = &m->plan->steps[s];
-    if (step->kind != MXG_STEP_GATHER || !mxg_rank_takes(m->rank, step)) continue;
-    if (m->lane_of[step->peer] == MXG_NONE) m->lane_of[step->peer] = peers++;
-  }
-  if (m->streams == 0) m->streams = peers ? peers : 1;
-  if (m->streams > MXG_STREAMS_MOST - 1) m->streams = MXG_STREAMS_MOST - 1;
-  m->lane_count = peers < m->streams && peers ? peers : m->streams;
-  if (m->most / m->lane_count) m->most /= m->lane_count;
-  for (uint32_t r = 0; r < m->plan->rank_count; r++)
-    if (m->lane_of[r] != MXG_NONE) m->lane_of[r] %= m->lane_count;
-  for (uint32_t s = rank->first_step; s < end; s++) {
-    const mxg_step *step = &m->plan->steps[s];
-    if (step->kind == MXG_STEP_GATHER && mxg_rank_takes(m->rank, step))
-      m->lanes[m->lane_of[step->peer]].left += step->bytes;
-  }
-}
-
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
-  const bool receives = mxg_rank_receives(m->rank) > 0;
-  find_lanes(m);
-  if (m->program->failed) return;
+  m->left = mxg_rank_receives(m->rank);
+  const bool receives = m->left > 0;
   m->packs = in_order(m->rank);
   if (receives) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
@@ -531,8 +485,9 @@ static void make(maker *m) {
 
 void mxg_copy_build(mxg_gpu_rank *r) {
   const mxg_exec_options *options = &r->team->view->options;
-  maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE};
-  m.streams = options->copy_streams;
+  maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE, .peer = MXG_NONE};
+  m.streams = options->copy_streams ? options->copy_streams : 1;
+  if (m.streams > MXG_STREAMS_MOST - 1) m.streams = MXG_STREAMS_MOST - 1;
   m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
   m.small = m.most / small_share;
   if (m.small > small_most) m.small = small_most;
@@ -545,8 +500,6 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   mxg_free(m.seats);
   mxg_free(m.loads);
   mxg_free(m.chunks);
-  mxg_free(m.lane_of);
-  mxg_free(m.lanes);
 }
 
 static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {

@@ -69,7 +69,7 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 
 /* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where
 ** two pull 391, kernels 318 to 330 where two have 337. Copies took one source after another when they were measured
-** there, met at the same source, and had 232 GB/s; a stream a peer is not measured yet. */
+** there, met at the same source, and had 207 to 258 GB/s, model by model; a stream a peer had 108 to 195. */
 static const double several_copy = .61, several_kernel = .955;
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.19 of the

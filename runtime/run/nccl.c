@@ -7,6 +7,7 @@
 #include "error.h"
 #include "memory.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -82,7 +83,7 @@ struct mxg_nccl {
   nccl_comm *comm;
   uint32_t rank;
   bool borrowed, aborted;
-  uint64_t kept; /* memory that is registered, as `handle`; 0: none */
+  uint64_t kept, kept_bytes; /* memory that is registered, as `handle`; 0: none */
   void *handle;
   leaving *leaving;
 };
@@ -221,7 +222,8 @@ static void begin_leaving(mxg_nccl *n, int (*how)(nccl_comm *comm)) {
   }
 }
 
-static void wait_until_left(leaving *l, unsigned ms) {
+/* False: it is still on its way. */
+static bool wait_until_left(leaving *l, unsigned ms) {
   struct timespec until;
   (void)clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_sec += ms / 1000;
@@ -231,6 +233,7 @@ static void wait_until_left(leaving *l, unsigned ms) {
   l->left_alone = !last;
   (void)pthread_mutex_unlock(&l->lock);
   if (last) free_leaving(l);
+  return last;
 }
 
 void mxg_nccl_abort(mxg_nccl *n) {
@@ -244,7 +247,8 @@ bool mxg_nccl_aborted(const mxg_nccl *n) { return n->aborted; }
 void mxg_nccl_close(mxg_nccl *n) {
   if (!n) return;
   if (!n->borrowed && !n->aborted && n->comm) begin_leaving(n, nccl.destroy);
-  if (n->leaving) wait_until_left(n->leaving, n->aborted ? leave_aborted_ms : leave_ms);
+  bool left = n->leaving && wait_until_left(n->leaving, n->aborted ? leave_aborted_ms : leave_ms);
+  if (n->kept && left) (void)nccl.free((void *)(uintptr_t)n->kept);
   mxg_free(n);
 }
 
@@ -330,29 +334,35 @@ mxg_status mxg_nccl_look(const mxg_nccl *n, mxg_error *err) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-mxg_status mxg_nccl_alloc(mxg_nccl *n, uint64_t *address, uint64_t bytes, mxg_error *err) {
+static mxg_status take_kept(mxg_nccl *n, uint64_t bytes, mxg_error *err) {
   void *memory = NULL;
-  *address = 0;
-  if (!nccl.alloc || !nccl.free || !nccl.keep || !nccl.let_go) return mxg_gpu_alloc(address, bytes, err);
   MXG_TRY(check(NULL, nccl.alloc(&memory, (size_t)bytes), "ncclMemAlloc", err));
   mxg_status status = check(n, nccl.keep(n->comm, memory, (size_t)bytes, &n->handle), "ncclCommRegister", err);
   if (status != MXG_OK) {
     (void)nccl.free(memory);
     return status;
   }
-  *address = n->kept = (uint64_t)(uintptr_t)memory;
+  n->kept = (uint64_t)(uintptr_t)memory;
+  n->kept_bytes = bytes;
   return MXG_OK;
 }
 
+mxg_status mxg_nccl_alloc(mxg_nccl *n, uint64_t *address, uint64_t bytes, mxg_error *err) {
+  *address = 0;
+  if (n->borrowed || !nccl.alloc || !nccl.free || !nccl.keep || !nccl.let_go) return mxg_gpu_alloc(address, bytes, err);
+  if (!n->kept) MXG_TRY(take_kept(n, bytes, err));
+  assert(bytes <= n->kept_bytes);
+  *address = n->kept;
+  return MXG_OK;
+}
+
+void mxg_nccl_forget(mxg_nccl *n) {
+  if (n && n->handle && !n->aborted) (void)nccl.let_go(n->comm, n->handle);
+  if (n) n->handle = NULL;
+}
+
 void mxg_nccl_free(mxg_nccl *n, uint64_t address) {
-  if (!address) return;
-  if (n->kept != address) {
-    mxg_gpu_free(address);
-    return;
-  }
-  if (!n->aborted) (void)nccl.let_go(n->comm, n->handle); /* the peers' NCCL takes part */
-  (void)nccl.free((void *)(uintptr_t)address);
-  n->kept = 0;
+  if (address && address != n->kept) mxg_gpu_free(address);
 }
 
 /* ---- exchanges --------------------------------------------------------------------------------------------------- */

@@ -47,11 +47,17 @@ mxg_status mxg_nccl_look(const mxg_nccl *nccl, mxg_error *err);
 void mxg_nccl_abort(mxg_nccl *nccl);
 bool mxg_nccl_aborted(const mxg_nccl *nccl);
 
-/* Memory of NCCL's, registered with the communicator: between two sides that both have it a message goes straight from
-** one to the other. Where this NCCL registers nothing (before 2.19) it is any device memory. */
+/* Memory for exchanges, one piece at a time, and later ones no larger than the first. It is NCCL's and registered with
+** the communicator: between two sides that both have such memory a message goes straight from one to the other. It
+** stays for the communicator's life, whoever frees it before: NCCL may keep what it knows of an address that was
+** registered once, and write to what lay there. So with a borrowed communicator, and where this NCCL registers nothing
+** (before 2.19), it is plain device memory; on all ranks alike. */
 mxg_status mxg_nccl_alloc(mxg_nccl *nccl, uint64_t *address, uint64_t bytes, mxg_error *err);
-/* Before the communicator is closed. */
+/* Before the communicator is closed. 0 is fine. */
 void mxg_nccl_free(mxg_nccl *nccl, uint64_t address);
+/* Nothing is exchanged any more: what was registered is not. The NCCL of its peers takes part, so this is for all
+** ranks before the first communicator is closed. NULL is fine. */
+void mxg_nccl_forget(mxg_nccl *nccl);
 
 /* ---- exchanges. Between begin and end everything is one group, given to `stream` at the end. Every rank of the
 ** communicator makes the same groups in the same order, and for every send there is a receive of as many bytes. Both

@@ -37,8 +37,8 @@ typedef struct world {
 typedef struct comm {
   world *of;
   int rank, result;
-  uint64_t kept[4], kept_bytes[4]; /* registered */
-  int blocking;                    /* connects on the caller's thread, with calls that a capture may forbid */
+  uint64_t kept[4], kept_bytes[4], once[4]; /* registered now, and ever */
+  int blocking;                             /* connects on the caller's thread, with calls that a capture may forbid */
   size_t sent[most_ranks], received[most_ranks];
   struct comm *next;
 } comm;
@@ -210,9 +210,12 @@ API int ncclMemFree(void *memory) { return release((uint64_t)(uintptr_t)memory) 
 
 API int ncclCommRegister(comm *c, void *memory, size_t bytes, void **handle);
 API int ncclCommRegister(comm *c, void *memory, size_t bytes, void **handle) {
-  int at = 0;
-  while (at < 4 && c->kept[at]) at++;
+  int at = 0; /* NCCL may take what lies at a place for what lay there before */
+  for (int i = 0; i < 4; i++)
+    if (c->kept_bytes[i] && c->once[i] == (uint64_t)(uintptr_t)memory) return invalid_argument;
+  while (at < 4 && c->once[at]) at++;
   if (at == 4) return invalid_argument;
+  c->once[at] = (uint64_t)(uintptr_t)memory;
   c->kept[at] = (uint64_t)(uintptr_t)memory, c->kept_bytes[at] = bytes;
   *handle = &c->kept[at];
   return success;

@@ -240,37 +240,6 @@ static void few_ops(void **state) {
   }
 }
 
-/* Copies of one stream come from one rank, and conversions take what the streams bring in turn: no stream waits for
-** all that another brings. */
-static void a_stream_a_peer(void **state) {
-  (void)state;
-  planned made = plan_recipe(MXG_ROOT "/recipes/llama3_8b_tp8.lua");
-  const mxg_plan *plan = mxg_bundle_plan(made.bundle);
-  mxg_gpu_program program = plan_only(made.bundle, true, false);
-  uint32_t peers[MXG_STREAMS_MOST], events[4096], streams = 0, alternate = 0, followed = 0, last = 0;
-  memset(peers, 0xff, sizeof peers);
-  for (size_t i = 0; i < program.count; i++) {
-    const mxg_gpu_op *op = &program.ops[i];
-    if (op->kind == MXG_OP_RECORD && op->index < 4096) events[op->index] = op->stream;
-    if (op->kind == MXG_OP_FOLLOW && op->stream == 0 && events[op->index] != 0) {
-      followed++;
-      alternate += events[op->index] != last;
-      last = events[op->index];
-    }
-    if (op->kind != MXG_OP_COPY) continue;
-    /* plan_only gives array n the addresses from (256 + n) << 32 on */
-    uint32_t rank = plan->arrays[(op->u.copy.src >> 32) - 256].rank;
-    streams += peers[op->stream] == MXG_NONE;
-    if (peers[op->stream] == MXG_NONE) peers[op->stream] = rank;
-    assert_int_equal(peers[op->stream], rank);
-  }
-  assert_int_equal(streams, 7);
-  assert_true(followed > 20 && alternate * 10 > followed * 8);
-  forget(&program);
-  mxg_bundle_free(made.bundle);
-  mxg_arena_free(&made.arena);
-}
-
 /* Small work is worth no copies, large work is. */
 static void chosen_by_size(void **state) {
   (void)state;
@@ -410,9 +379,9 @@ static void joined(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),          cmocka_unit_test(every_sample),
-                                     cmocka_unit_test(tiny_recipes),    cmocka_unit_test(few_ops),
-                                     cmocka_unit_test(a_stream_a_peer), cmocka_unit_test(chosen_by_size),
-                                     cmocka_unit_test(no_memory),       cmocka_unit_test(no_gpu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),         cmocka_unit_test(every_sample),
+                                     cmocka_unit_test(tiny_recipes),   cmocka_unit_test(few_ops),
+                                     cmocka_unit_test(chosen_by_size), cmocka_unit_test(no_memory),
+                                     cmocka_unit_test(no_gpu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
