@@ -108,12 +108,6 @@ def compiled(function):
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 
-def quantise_into(mx_tensor, x, elements, scales, elem, mode):
-    scale, data = mx_tensor.to_mx(x, elem, 32, scaling_mode=mode)
-    elements.copy_(data)
-    scales.copy_(scale)
-
-
 def import_torchao():
     """Its Triton kernels for quantising are gated to newer GPUs when their module is imported, and run on Hopper. `rceil` is
     left out: it is an instruction that Hopper has not."""
@@ -168,14 +162,8 @@ def run(mxgen, rows, cols):
         for rule in ("rceil", "floor"):
             quantise = compiled(lambda t, m=getattr(mode, rule.upper()): mx_tensor.to_mx(t, e4m3, 32, scaling_mode=m))
             peers[f"quantise rowwise {rule}", "torchao compiled to_mx"] = lambda i, f=quantise: f(x[i])
-            into = compiled(lambda t, q, s, m=getattr(mode, rule.upper()): quantise_into(mx_tensor, t, q, s, e4m3, m))
-            peers[f"quantise rowwise {rule}", "the same, into our outputs"] = lambda i, f=into: f(
-                x[i], outputs[i][0].view(e4m3), outputs[i][1].view(e8m0))
         undo = compiled(lambda q, s: mx_tensor.to_dtype(q, s, e4m3, 32, torch.bfloat16))
-        undo_into = compiled(lambda q, s, o: o.copy_(mx_tensor.to_dtype(q, s, e4m3, 32, torch.bfloat16)))
         peers["dequantise to bf16", "torchao compiled to_dtype"] = lambda i: undo(made[i][0].view(e4m3), made[i][1].view(e8m0))
-        peers["dequantise to bf16", "the same, into our outputs"] = lambda i: undo_into(
-            made[i][0].view(e4m3), made[i][1].view(e8m0), wide[i])
         peers["dequantise to bf16", "triton_mxfp8_dequant_dim0"] = lambda i: kernels.triton_mxfp8_dequant_dim0(
             made[i][0].view(e4m3), made[i][1], torch.bfloat16, 32)
         for work, name in (("quantise rowwise floor", "triton_to_mxfp8_dim0"), ("quantise columnwise floor", "triton_to_mxfp8_dim1")):
