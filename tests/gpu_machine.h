@@ -129,6 +129,7 @@ typedef struct machine {
   const mxg_gpu_program *program;
   size_t at[MXG_STREAMS_MOST]; /* the next op of each stream, or count */
   bool *recorded;
+  bool *passed; /* by turn, in what is started with this; NULL: of one rank alone, it waits for nobody */
   bool aligned;
 } machine;
 
@@ -185,7 +186,11 @@ static inline void carry_out(machine *m, const mxg_gpu_op *op) {
   case MXG_OP_RECORD: m->recorded[op->index] = true; break;
   case MXG_OP_EXCHANGE:
   case MXG_OP_FOLLOW:
+  case MXG_OP_TAKE:
   case MXG_OP_MARK: break;
+  case MXG_OP_PASS:
+    if (m->passed) m->passed[op->index] = true;
+    break;
   }
 }
 
@@ -193,6 +198,7 @@ static inline bool may_run(const machine *m, unsigned stream) {
   size_t at = m->at[stream];
   if (at >= m->program->count) return false;
   const mxg_gpu_op *op = &m->program->ops[at];
+  if (op->kind == MXG_OP_TAKE) return !m->passed || m->passed[op->index];
   return op->kind != MXG_OP_FOLLOW || m->recorded[op->index];
 }
 
@@ -282,18 +288,22 @@ typedef struct planned {
   mxg_bundle *bundle;
 } planned;
 
-static inline planned plan_recipe(const char *path) {
+static inline planned plan_recipe_with(const char *path, const mxg_recipe_options *options) {
   planned made = {0};
   mxg_error err = {0};
   mxg_files files = {0};
-  mxg_recipe_options options = {0};
   const mxg_model *model = NULL;
   const mxg_plan *plan = NULL;
-  if (mxg_model_build(&model, &files, path, &options, &made.arena, &err) ||
+  if (mxg_model_build(&model, &files, path, options, &made.arena, &err) ||
       mxg_plan_build(&plan, model, &made.arena, &err))
     fail_msg("%s: %s", path, err.text);
   made.bundle = bundle_of(plan);
   return made;
+}
+
+static inline planned plan_recipe(const char *path) {
+  const mxg_recipe_options options = {0};
+  return plan_recipe_with(path, &options);
 }
 
 /* ---- what plans are tried on ---- */

@@ -123,6 +123,8 @@ static inline void touch_op(race_check *c, const mxg_gpu_program *p) {
     break;
   case MXG_OP_RECORD:
   case MXG_OP_FOLLOW:
+  case MXG_OP_PASS: /* turns hold up copies, and no order rests on them */
+  case MXG_OP_TAKE:
   case MXG_OP_MARK: break;
   }
 }

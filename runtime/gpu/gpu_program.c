@@ -127,6 +127,16 @@ void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned strea
   if (before != stream) mxg_program_follow(program, stream, mxg_program_record(program, before));
 }
 
+void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t turn) {
+  mxg_gpu_op *op = push(program, MXG_OP_PASS, stream);
+  if (op) op->index = turn;
+}
+
+void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t turn) {
+  mxg_gpu_op *op = push(program, MXG_OP_TAKE, stream);
+  if (op) op->index = turn;
+}
+
 void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step) {
   if (program->failed) return;
   uint32_t *fresh =
@@ -180,14 +190,37 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
   case MXG_OP_EXCHANGE: return give_exchange(program, op, err);
+  case MXG_OP_PASS: return mxg_event_record(program->batons[op->index], stream, err);
+  case MXG_OP_TAKE: return mxg_event_follow(stream, program->batons[op->index], err);
   }
   return MXG_OK;
 }
 
+/* Of traces. */
+static bool takes_time(const mxg_gpu_op *op) {
+  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH ||
+         op->kind == MXG_OP_EXCHANGE || op->kind == MXG_OP_TAKE;
+}
+
+mxg_status mxg_program_give_begin(const mxg_gpu_program *program, mxg_cu_event *const *times, mxg_error *err) {
+  if (times) return mxg_event_record(times[0], program->streams[0], err);
+  return mxg_gpu_fill(program->done, 0, program->step_count, program->streams[0], err);
+}
+
+mxg_status mxg_program_give_op(const mxg_gpu_program *program, size_t i, const mxg_plan *plan,
+                               mxg_cu_function *const *functions, mxg_cu_event *const *times, mxg_error *err) {
+  const mxg_gpu_op *op = &program->ops[i];
+  mxg_cu_stream *stream = program->streams[op->stream];
+  if (!times || !takes_time(op)) return give_op(program, op, plan, functions, err);
+  MXG_TRY(mxg_event_record(times[1 + 2 * i], stream, err));
+  MXG_TRY(give_op(program, op, plan, functions, err));
+  return mxg_event_record(times[2 + 2 * i], stream, err);
+}
+
 mxg_status mxg_program_give(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                             mxg_error *err) {
-  MXG_TRY(mxg_gpu_fill(program->done, 0, program->step_count, program->streams[0], err));
-  for (size_t i = 0; i < program->count; i++) MXG_TRY(give_op(program, &program->ops[i], plan, functions, err));
+  MXG_TRY(mxg_program_give_begin(program, NULL, err));
+  for (size_t i = 0; i < program->count; i++) MXG_TRY(mxg_program_give_op(program, i, plan, functions, NULL, err));
   return MXG_OK;
 }
 
@@ -281,19 +314,10 @@ mxg_status mxg_program_start(mxg_gpu_program *program, const mxg_plan *plan, mxg
 
 size_t mxg_program_time_count(const mxg_gpu_program *program) { return 1 + 2 * program->count; }
 
-static bool takes_time(const mxg_gpu_op *op) {
-  return op->kind == MXG_OP_COPY || op->kind == MXG_OP_FILL || op->kind == MXG_OP_LAUNCH || op->kind == MXG_OP_EXCHANGE;
-}
-
 mxg_status mxg_program_start_timed(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                                    mxg_cu_event *const *times, mxg_error *err) {
-  MXG_TRY(mxg_event_record(times[0], program->streams[0], err));
-  for (size_t i = 0; i < program->count; i++) {
-    const mxg_gpu_op *op = &program->ops[i];
-    if (takes_time(op)) MXG_TRY(mxg_event_record(times[1 + 2 * i], program->streams[op->stream], err));
-    MXG_TRY(give_op(program, op, plan, functions, err));
-    if (takes_time(op)) MXG_TRY(mxg_event_record(times[2 + 2 * i], program->streams[op->stream], err));
-  }
+  MXG_TRY(mxg_program_give_begin(program, times, err));
+  for (size_t i = 0; i < program->count; i++) MXG_TRY(mxg_program_give_op(program, i, plan, functions, times, err));
   return mxg_event_record(program->end, program->streams[0], err);
 }
 
@@ -314,6 +338,8 @@ static void print_op(mxg_text *out, const mxg_gpu_program *program, const mxg_gp
                     (unsigned long long)(c->width * c->height), (unsigned long long)c->height);
   } else if (op->kind == MXG_OP_EXCHANGE) {
     print_exchange(out, program, op);
+  } else if (op->kind == MXG_OP_TAKE) {
+    mxg_text_format(out, "\"name\": \"wait for a turn\", \"args\": {\"turn\": %u}", op->index);
   } else if (op->kind == MXG_OP_FILL) {
     mxg_text_format(out, "\"name\": \"fill\", \"args\": {\"bytes\": %llu}",
                     (unsigned long long)(op->u.fill.bytes * op->u.fill.height));

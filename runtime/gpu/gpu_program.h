@@ -27,7 +27,9 @@ typedef enum mxg_gpu_op_kind {
   MXG_OP_RECORD,
   MXG_OP_FOLLOW,
   MXG_OP_MARK,
-  MXG_OP_EXCHANGE
+  MXG_OP_EXCHANGE,
+  MXG_OP_PASS,
+  MXG_OP_TAKE
 } mxg_gpu_op_kind;
 
 /* What of an exchange one rank does: it sends `bytes` at `memory` to rank `peer`, or receives them there. */
@@ -42,7 +44,7 @@ typedef struct mxg_transfer {
 typedef struct mxg_gpu_op {
   uint8_t kind; /* mxg_gpu_op_kind */
   uint8_t stream;
-  uint32_t index; /* LAUNCH: the plan's kernel. RECORD, FOLLOW: the event. MARK: the byte of `done` */
+  uint32_t index; /* LAUNCH: the plan's kernel. RECORD, FOLLOW: the event. MARK: of `done`. PASS, TAKE: the turn */
   union {
     mxg_copy copy;
     struct {
@@ -73,9 +75,10 @@ typedef struct mxg_gpu_program {
   double deadline; /* of giving them to the GPU */
   uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
   size_t step_count, step_capacity;
-  uint64_t done;       /* on the device: each start clears it */
-  unsigned char *seen; /* pinned: what of `done` mxg_program_look has read */
-  double *seen_at;     /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
+  mxg_cu_event *const *batons; /* by turn, of a program that takes turns; borrowed */
+  uint64_t done;               /* on the device: each start clears it */
+  unsigned char *seen;         /* pinned: what of `done` mxg_program_look has read */
+  double *seen_at; /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
   mxg_cu_stream *looker;
   uint32_t event_count, stream_count;
   mxg_cu_event **events;
@@ -108,6 +111,10 @@ uint32_t mxg_program_record(mxg_gpu_program *program, unsigned stream); /* an ev
 void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t event);
 /* `stream` goes on when all that `before` has so far is done. */
 void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream);
+/* Turn `turn` is over when all that `stream` has so far is done; or `stream` goes on when that turn, of another rank's
+** program, is over. Programs that have such ops are given together: joint.c. */
+void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t turn);
+void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t turn);
 /* What `stream` has so far finishes step `step` of the plan: for saying where a run stands. */
 void mxg_program_mark(mxg_gpu_program *program, unsigned stream, uint32_t step);
 
@@ -118,6 +125,10 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams,
                              mxg_cu_function *const *functions, bool graph, mxg_error *err);
 /* What of it is under way ends nonetheless; another start would go op by op. */
 void mxg_program_drop_graph(mxg_gpu_program *program);
+/* The parts of giving: what comes before the ops, and op `op`. `times`: as in mxg_program_start_timed; NULL: none. */
+mxg_status mxg_program_give_begin(const mxg_gpu_program *program, mxg_cu_event *const *times, mxg_error *err);
+mxg_status mxg_program_give_op(const mxg_gpu_program *program, size_t op, const mxg_plan *plan,
+                               mxg_cu_function *const *functions, mxg_cu_event *const *times, mxg_error *err);
 /* Gives all of it to the GPU, op by op: inside a capture too, which stream 0 must be in. */
 mxg_status mxg_program_give(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                             mxg_error *err);

@@ -92,6 +92,7 @@ void mxg_team_close(void *state) {
       lost = lost || (team->ranks[i].lost && !mxg_rank_has_ended(&team->ranks[i]));
   mxg_team_leave(team);
   mxg_share_free(team->share, lost);
+  if (team->joint) mxg_joint_free(team, lost);
   for (uint32_t i = 0; team->ranks && i < team->count; i++) { /* all, before the first communicator is closed */
     mxg_gpu_rank *r = &team->ranks[i];
     if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) continue;

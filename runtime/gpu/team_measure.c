@@ -10,20 +10,39 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Before a measured run: what the L2 holds is pushed out, and all GPUs begin together. All threads come here. */
-static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, bool failed, mxg_error *err) {
+/* What the L2 holds is pushed out. */
+static mxg_status flush(mxg_gpu_rank *r, unsigned i, mxg_error *err) {
   mxg_cu_stream *stream = r->program.streams[0];
-  if (failed) { /* the other threads wait for this one */
-    (void)pthread_barrier_wait(&c->all_here);
-    return MXG_OK;
+  MXG_TRY(mxg_gpu_fill(r->flush, (uint8_t)i, r->flush_bytes, stream, err));
+  return mxg_event_record(r->times[3 * i], stream, err);
+}
+
+/* When all ranks of this process have been flushed. */
+static mxg_status follow_others(mxg_crew *c, mxg_gpu_rank *r, unsigned i, mxg_error *err) {
+  mxg_cu_stream *stream = r->program.streams[0];
+  for (uint32_t k = 0; k < c->team->count; k++)
+    if (&c->team->ranks[k] != r) MXG_TRY(mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err));
+  MXG_TRY(mxg_meet_all(c->team->share, r->rank, c->team->turns + i + 1, stream, err));
+  return mxg_event_record(r->times[3 * i + 1], stream, err);
+}
+
+/* Before a measured run: all GPUs begin together. All threads come here. */
+static mxg_status begin_together(mxg_crew *c, mxg_gpu_rank *r, unsigned i, bool failed, mxg_error *err) {
+  mxg_status status = failed ? MXG_OK : flush(r, i, err);
+  (void)pthread_barrier_wait(&c->all_here); /* the other threads wait for this one */
+  return failed || status != MXG_OK ? status : follow_others(c, r, i, err);
+}
+
+static mxg_status begin_all(mxg_crew *c, unsigned i, mxg_error *err) {
+  for (uint32_t k = 0; k < c->team->count; k++) {
+    MXG_TRY(mxg_gpu_use(c->team->ranks[k].gpu, err));
+    MXG_TRY(flush(&c->team->ranks[k], i, err));
   }
-  mxg_status status = mxg_gpu_fill(r->flush, (uint8_t)i, r->flush_bytes, stream, err);
-  if (status == MXG_OK) status = mxg_event_record(r->times[3 * i], stream, err);
-  (void)pthread_barrier_wait(&c->all_here);
-  for (uint32_t k = 0; k < c->team->count && status == MXG_OK; k++)
-    if (&c->team->ranks[k] != r) status = mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err);
-  if (status == MXG_OK) status = mxg_meet_all(c->team->share, r->rank, c->team->turns + i + 1, stream, err);
-  return status == MXG_OK ? mxg_event_record(r->times[3 * i + 1], stream, err) : status;
+  for (uint32_t k = 0; k < c->team->count; k++) {
+    MXG_TRY(mxg_gpu_use(c->team->ranks[k].gpu, err));
+    MXG_TRY(follow_others(c, &c->team->ranks[k], i, err));
+  }
+  return MXG_OK;
 }
 
 static void free_times(mxg_gpu_rank *r, size_t count) {
@@ -77,7 +96,7 @@ static mxg_status measure_start(mxg_gpu_team *team, double *seconds, mxg_error *
 
 mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, double *fastest, double *start_seconds,
                             mxg_error *err) {
-  mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together};
+  mxg_crew c = {.team = state, .repeats = repeats, .begin = begin_together, .begin_all = begin_all};
   mxg_gpu_team *team = state;
   mxg_status status = MXG_OK;
   for (unsigned i = 0; i < repeats; i++) seconds[i] = 0;

@@ -1,6 +1,7 @@
-/* team_run.c -- one run of a team: a thread a rank, programs made and started, the wait with its deadline, and the
-** flight recorder. Programs only read other ranks' sources and write their own rank's memory, so ranks meet at the
-** start and at the end of a run and nowhere between. What starts without waiting is team_start.c's. */
+/* team_run.c -- one run of a team: a thread a rank (or one for all, where ranks take turns), programs made and started,
+** the wait with its deadline, and the flight recorder. Programs only read other ranks' sources and write their own
+** rank's memory, so ranks meet at the start and at the end of a run and nowhere between. What starts without waiting is
+** team_start.c's. */
 #include "team_run.h"
 
 #include "agreement.h"
@@ -102,10 +103,11 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   r->program.group = group;
   team->build(r);
   r->program.nccl = r->nccl;
+  r->program.batons = team->joint ? team->joint->batons : NULL;
   r->program.deadline = mxg_team_patience(team);
   MXG_TRY(note_reads(r, err));
-  MXG_TRY(
-      mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, !team->view->options.no_graph, err));
+  const bool graph = !team->view->options.no_graph && !team->joint; /* ranks that take turns have one together */
+  MXG_TRY(mxg_program_ready(&r->program, &r->streams, team->view->plan, r->functions, graph, err));
   r->program.seen_at = mxg_alloc(r->program.step_count * sizeof *r->program.seen_at);
   if (!r->program.seen_at) return mxg_fail_nomem(err);
   r->device_bytes += r->program.table_bytes;
@@ -157,6 +159,7 @@ static mxg_status make_ground(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
 }
 
 static mxg_status make_programs(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  if (c->team->joint) MXG_TRY(mxg_joint_prepare(r, err));
   if (c->make & MXG_MADE_WHOLE) MXG_TRY(make_program(r, false, 0, err));
   return c->make & MXG_MADE_PARTS ? make_parts(r, err) : MXG_OK;
 }
@@ -185,6 +188,7 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
     r->lost = false;
   }
   if (!fresh) {
+    if (team->joint) mxg_joint_drop(team);
     team->ready = false;
     team->made = 0;
     memcpy(team->places, view->places, count * sizeof *team->places);
@@ -199,6 +203,7 @@ mxg_status mxg_team_make(mxg_gpu_team *team, unsigned made, mxg_error *err) {
   own.status = all_ranks(&c, make_ground, &own);
   mxg_status status = mxg_team_agree(team, &own, err); /* programs of exchanges are made together or not at all */
   if (status == MXG_OK) status = all_ranks(&c, make_programs, err);
+  if (status == MXG_OK && team->joint) status = mxg_joint_make(team, c.make, err);
   if (status != MXG_OK) mxg_team_give_up(team);
   team->ready = status == MXG_OK; /* otherwise all of it is made anew */
   if (status == MXG_OK) team->made |= c.make;
@@ -400,6 +405,58 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   return status;
 }
 
+/* ---- one run of ranks that take turns: this thread starts them all ---- */
+
+static mxg_status start_jointly(mxg_crew *c, unsigned i, mxg_error *err) {
+  mxg_gpu_team *team = c->team;
+  for (uint32_t k = 0; k < team->count && c->begin_all && i >= starts_ahead; k++) {
+    mxg_gpu_rank *r = &team->ranks[k];
+    MXG_TRY(mxg_gpu_use(r->gpu, err));
+    MXG_TRY(wait_for(c, r, &r->program, r->times[3 * (i - starts_ahead) + 2], err));
+  }
+  if (c->begin_all) MXG_TRY(c->begin_all(c, i, err));
+  const double begin = mxg_now();
+  MXG_TRY(mxg_joint_start(team, MXG_ALL_GROUPS, c->traces, err));
+  const double end = mxg_now();
+  for (uint32_t k = 0; k < team->count; k++) {
+    mxg_gpu_rank *r = &team->ranks[k];
+    r->start_seconds = end - begin;
+    if (!c->begin_all) continue;
+    MXG_TRY(mxg_gpu_use(r->gpu, err));
+    MXG_TRY(mxg_event_record(r->times[3 * i + 2], r->program.streams[0], err));
+  }
+  return MXG_OK;
+}
+
+static mxg_status wait_in_joint(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
+  MXG_TRY(mxg_gpu_use(r->gpu, err));
+  if (c->begin_all) MXG_TRY(wait_for(c, r, &r->program, r->times[3 * (c->repeats - 1) + 2], err));
+  return mxg_crew_wait(c, r, &r->program, err);
+}
+
+/* Every rank gets what became of it as its error, as from a thread of its own. */
+static mxg_status run_jointly(mxg_crew *c, mxg_error *err) {
+  mxg_gpu_team *team = c->team;
+  mxg_error own = {0};
+  void *current = mxg_gpu_current();
+  c->alone = true;
+  for (uint32_t k = 0; k < team->count; k++) {
+    mxg_gpu_rank *r = &team->ranks[k];
+    r->started = mxg_now();
+    memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
+  }
+  for (unsigned i = 0; i < c->repeats && own.status == MXG_OK; i++) own.status = start_jointly(c, i, &own);
+  for (uint32_t k = 0; k < team->count; k++) {
+    mxg_gpu_rank *r = &team->ranks[k];
+    r->error = own;
+    if (own.status == MXG_OK) r->error.status = wait_in_joint(c, r, &r->error);
+    r->ended = mxg_now();
+  }
+  if (own.status == MXG_ERR_TIMEOUT) mxg_joint_note_lost(team); /* the others were not waited for */
+  mxg_gpu_restore(current);
+  return first_error(team, err);
+}
+
 /* ---- the flight recorder ---- */
 
 static void tell_rank(const mxg_gpu_team *team, const mxg_gpu_rank *r) {
@@ -441,7 +498,7 @@ mxg_status mxg_crew_go(mxg_crew *c, mxg_error *err) {
   mxg_gpu_team *team = c->team;
   mxg_error own = {0};
   atomic_init(&c->broken, false);
-  mxg_status status = all_ranks(c, run_rank, &own);
+  mxg_status status = team->joint ? run_jointly(c, &own) : all_ranks(c, run_rank, &own);
   if (status == MXG_OK) return MXG_OK;
   mxg_team_give_up(team);
   mxg_team_tell(team);

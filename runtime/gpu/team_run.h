@@ -21,6 +21,8 @@ struct mxg_crew {
   /* Before start i of a rank, on all threads, those that have `failed` too; NULL: nothing. Then times[3 * i + 2] is
   ** recorded at the start's end. */
   mxg_status (*begin)(mxg_crew *crew, mxg_gpu_rank *rank, unsigned i, bool failed, mxg_error *err);
+  /* The same for all ranks at once, of a team whose ranks take turns: on one thread. */
+  mxg_status (*begin_all)(mxg_crew *crew, unsigned i, mxg_error *err);
   pthread_barrier_t all_here;
   bool alone;          /* one thread waits for all ranks */
   atomic_bool broken;  /* another process is lost or gave up: job_error says which */

@@ -64,8 +64,8 @@ static mxg_status check_captures(mxg_gpu_team *team, uint32_t group, mxg_error *
 
 static mxg_cu_event *begin_of(const mxg_gpu_rank *r) { return r->capture ? r->captured[0] : r->begin; }
 
-/* Stream 0 of a rank, from the callers' streams to the end of the program. */
-static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
+/* Stream 0 of a rank, from the callers' streams to the program. */
+static mxg_status lead_in(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
   mxg_gpu_program *program = program_of(r, group);
   mxg_cu_stream *stream = program->streams[0];
   MXG_TRY(mxg_gpu_use(r->gpu, err));
@@ -73,17 +73,44 @@ static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group
   for (uint32_t k = 0; k < team->count; k++)
     if (program->reads[k]) MXG_TRY(mxg_event_follow(stream, begin_of(&team->ranks[k]), err));
   program->deadline = team->view->deadline;
-  MXG_TRY(mxg_rank_meet_begin(r, group, stream, err));
-  if (r->capture)
-    MXG_TRY(mxg_program_give(program, team->view->plan, r->functions, err));
-  else
-    MXG_TRY(mxg_program_start(program, team->view->plan, r->functions, err));
-  MXG_TRY(mxg_rank_meet_end(r, group, stream, err));
+  return MXG_OK;
+}
+
+/* And from there to its end. */
+static mxg_status lead_out(mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
+  mxg_gpu_program *program = program_of(r, group);
+  mxg_cu_stream *stream = program->streams[0];
   if (r->capture) return mxg_event_record(r->captured[1], stream, err);
   program->under_way = true;
   r->started = mxg_now();
   memset(program->seen_at, 0, program->step_count * sizeof *program->seen_at);
   return mxg_event_record(program->end, stream, err);
+}
+
+static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
+  mxg_gpu_program *program = program_of(r, group);
+  MXG_TRY(lead_in(team, r, group, err));
+  MXG_TRY(mxg_rank_meet_begin(r, group, program->streams[0], err));
+  if (r->capture)
+    MXG_TRY(mxg_program_give(program, team->view->plan, r->functions, err));
+  else
+    MXG_TRY(mxg_program_start(program, team->view->plan, r->functions, err));
+  MXG_TRY(mxg_rank_meet_end(r, group, program->streams[0], err));
+  return lead_out(r, group, err);
+}
+
+/* Ranks that take turns. Those that share a source are in one capture, or in none, as all that read it are. */
+static mxg_status start_jointly(mxg_gpu_team *team, uint32_t group, bool captured, mxg_error *err) {
+  for (uint32_t i = 0; i < team->count; i++) MXG_TRY(lead_in(team, &team->ranks[i], group, err));
+  if (captured)
+    MXG_TRY(mxg_joint_give(team, group, err));
+  else
+    MXG_TRY(mxg_joint_start(team, group, false, err));
+  for (uint32_t i = 0; i < team->count; i++) {
+    MXG_TRY(mxg_gpu_use(team->ranks[i].gpu, err));
+    MXG_TRY(lead_out(&team->ranks[i], group, err));
+  }
+  return MXG_OK;
 }
 
 static mxg_status end_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t i, void *const *streams, uint32_t group,
@@ -120,7 +147,8 @@ static mxg_status start(mxg_gpu_team *team, uint32_t group, void *const *streams
     MXG_TRY(mxg_gpu_use(team->ranks[i].gpu, err));
     MXG_TRY(mxg_event_record(begin_of(&team->ranks[i]), callers_stream(streams, i), err));
   }
-  for (uint32_t i = 0; i < team->count; i++) MXG_TRY(start_rank(team, &team->ranks[i], group, err));
+  if (team->joint) MXG_TRY(start_jointly(team, group, *captured, err));
+  for (uint32_t i = 0; i < team->count && !team->joint; i++) MXG_TRY(start_rank(team, &team->ranks[i], group, err));
   for (uint32_t i = 0; i < team->count; i++) MXG_TRY(end_rank(team, &team->ranks[i], i, streams, group, err));
   return MXG_OK;
 }
@@ -158,6 +186,7 @@ mxg_status mxg_team_wait(void *state, uint32_t group, mxg_error *err) {
   }
   if (status != MXG_OK) {
     mxg_team_give_up(team);
+    if (team->joint && status == MXG_ERR_TIMEOUT) mxg_joint_note_lost(team);
     mxg_team_tell(team);
     /* Streams of other processes may wait for this one's, and shall not wait for their deadline. */
     if (team->share) mxg_job_abort(team->view->agreement->job, &own);

@@ -2,16 +2,20 @@
 **
 ** Six things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
 ** on H100s), one source after another, each rank beginning with another (a stream a peer took twice as long on four
-** H100s). Copies are few: what lies together at its source is brought together and by one copy, many experts of a stack
-** say, whatever the kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing
-** is left to hide a conversion behind. Kernels beside copies take a part of the memory's bandwidth only
-** (mxg_program_spread). And nothing is staged without need: elements without scales that stay as they are go straight
-** to where they belong (with scales that would be two copies a tensor, and took 1.19 of the floor for the layers of
-** Llama 3 8B, staged 1.04), and what is too small to be worth a copy is read by its kernel where it lies. */
+** H100s); where ranks of one process are told to they take turns at their sources (turns.h), as otherwise they are soon
+** at the same one, and have half of its link each while other links rest. Copies are few: what lies together at its
+** source is brought together and by one copy, many experts of a stack say, whatever the kernels make of it. What is
+** converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a conversion behind. Kernels
+** beside copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing is staged without need:
+** elements without scales that stay as they are go straight to where they belong (with scales that would be two copies
+** a tensor, and took 1.19 of the floor for the layers of Llama 3 8B, staged 1.04), and what is too small to be worth a
+** copy is read by its kernel where it lies, in nobody's turn. */
+#include "error.h"
 #include "memory.h"
 #include "parts.h"
 #include "transport_gpu.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,6 +81,9 @@ typedef struct maker {
   uint64_t straight_bytes; /* in `copies`, of pieces without kernels */
   uint32_t region_first, bucket, peer;
   uint64_t slot;
+  const mxg_turns *turns;    /* NULL: ranks take none */
+  int turn_program;          /* MXG_TURN_* */
+  uint32_t turn, turns_done; /* under way, or MXG_NONE; the rank's turns before are over, or other programs' */
 } maker;
 
 /* ---- copies ---- */
@@ -252,6 +259,25 @@ static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
   c->count = (uint32_t)(*at - first);
 }
 
+/* ---- turns: with them, copies have one stream ---- */
+
+/* The rank's next turn in the program begins: when its source is free. */
+static void begin_turn(maker *m) {
+  if (!m->turns) return;
+  const mxg_turn *items = m->turns->items;
+  while (m->program->part && items[m->turns_done].group != m->program->group) m->turns_done++;
+  m->turn = m->turns_done++;
+  assert(items[m->turn].rank == m->rank->rank && items[m->turn].bucket == m->bucket && items[m->turn].peer == m->peer);
+  const uint32_t before = items[m->turn].links[m->turn_program].before;
+  if (before != MXG_NONE) mxg_program_take(m->program, 1, before);
+}
+
+static void end_turn(maker *m) {
+  if (m->turn == MXG_NONE) return;
+  if (m->turns->items[m->turn].links[m->turn_program].after != MXG_NONE) mxg_program_pass(m->program, 1, m->turn);
+  m->turn = MXG_NONE;
+}
+
 /* ---- gathers ---- */
 
 static void end_region(maker *m) {
@@ -269,6 +295,7 @@ static void end_region(maker *m) {
     size_t next = 0, at = 0;
     for (uint32_t c = 0; c < chunks && !m->program->failed; c++) give_chunk(m, c, &next, &at);
   }
+  end_turn(m);
   m->seat_count = m->load_count = 0;
   m->region_first = (uint32_t)m->parts.count;
 }
@@ -352,6 +379,7 @@ static void gather(maker *m, const mxg_step *step) {
   if (fresh) end_region(m);
   m->bucket = step->bucket;
   m->peer = step->peer;
+  if (fresh) begin_turn(m);
   m->slot = mxg_rank_slot(m->rank, step->slot);
   for (uint32_t i = step->first; i < step->first + step->count && !m->program->failed; i++) {
     const mxg_piece *piece = &m->plan->pieces[i];
@@ -488,6 +516,10 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE, .peer = MXG_NONE};
   m.streams = options->copy_streams ? options->copy_streams : 1;
   if (m.streams > MXG_STREAMS_MOST - 1) m.streams = MXG_STREAMS_MOST - 1;
+  m.turns = r->team->joint && m.streams == 1 ? r->team->joint->turns : NULL;
+  m.turn = MXG_NONE;
+  m.turn_program = m.program->part ? MXG_TURN_PART : MXG_TURN_WHOLE;
+  if (m.turns) m.turns_done = m.turns->first[r->rank];
   m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
   m.small = m.most / small_share;
   if (m.small > small_most) m.small = small_most;
@@ -503,7 +535,12 @@ void mxg_copy_build(mxg_gpu_rank *r) {
 }
 
 static mxg_status copy_open(void **state, const mxg_exec_view *view, mxg_error *err) {
-  return mxg_team_open(state, view, "copy", mxg_copy_build, true, false, err);
+  MXG_TRY(mxg_team_open(state, view, "copy", mxg_copy_build, true, false, err));
+  mxg_status status = mxg_team_find_turns(*state, err);
+  if (status == MXG_OK) return MXG_OK;
+  mxg_team_close(*state);
+  *state = NULL;
+  return status;
 }
 
 const mxg_transport_table mxg_transport_copy = {

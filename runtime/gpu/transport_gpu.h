@@ -6,6 +6,8 @@
 #include "gpu_program.h"
 #include "share.h"
 #include "transport.h"
+#include "turns.h"
+#include "weave.h"
 
 #include <stdatomic.h>
 
@@ -46,6 +48,15 @@ typedef struct mxg_gpu_rank {
  */
 typedef void (*mxg_gpu_build)(mxg_gpu_rank *rank);
 
+/* Ranks that take turns at their sources: one thread starts them, and their graphs are one over all GPUs. */
+typedef struct mxg_joint {
+  mxg_turns *turns;
+  mxg_cu_event **batons; /* by turn, each of the GPU of the turn's rank: recorded where it ends */
+  mxg_cu_event **met;    /* by rank of the team, of stream 0 */
+  mxg_weave weave;
+  mxg_cu_graph *whole, **parts; /* of all groups, and by group; NULL: not made, or they go op by op */
+} mxg_joint;
+
 struct mxg_gpu_team {
   const mxg_exec_view *view;
   const char *name; /* of the transport */
@@ -63,7 +74,8 @@ struct mxg_gpu_team {
   unsigned made;     /* the programs of MXG_MADE_* are there too */
   mxg_place *remote; /* by array: sources in other processes that are readable here; NULL without a job */
   mxg_share *share;
-  uint32_t turns; /* meetings of all processes so far */
+  uint32_t turns;   /* meetings of all processes so far */
+  mxg_joint *joint; /* NULL: ranks take no turns, and each is started by itself */
 };
 
 enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
@@ -126,6 +138,25 @@ void mxg_team_give_up(mxg_gpu_team *team);
 ** ended. What is given to the stream can be captured. Nothing to do where all ranks are of one process. */
 mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
+
+/* ---- ranks that take turns: joint.c. All of it but the first is for teams with a joint ---- */
+
+/* Once, before anything is bound: whether there are turns; then the team gets its joint. */
+mxg_status mxg_team_find_turns(mxg_gpu_team *team, mxg_error *err);
+/* What the programs of `rank`, which is about to make them, need. */
+mxg_status mxg_joint_prepare(mxg_gpu_rank *rank, mxg_error *err);
+/* After the ranks made their programs of MXG_MADE_*: the graphs. */
+mxg_status mxg_joint_make(mxg_gpu_team *team, unsigned made, mxg_error *err);
+/* Frees the graphs, before the programs they were made of; and all of it. `lost`: work is still under way. */
+void mxg_joint_drop(mxg_gpu_team *team);
+void mxg_joint_free(mxg_gpu_team *team, bool lost);
+/* Gives the programs of all ranks to their GPUs, op by op: inside captures too. */
+mxg_status mxg_joint_give(mxg_gpu_team *team, uint32_t group, mxg_error *err);
+/* The same as one graph where there is one, with the programs' end events, and returns at once: what stream 0 of each
+** rank has so far comes before. `timed`: op by op, with the ranks' times. */
+mxg_status mxg_joint_start(mxg_gpu_team *team, uint32_t group, bool timed, mxg_error *err);
+/* After a deadline: what has not ended is lost, whichever rank noticed first. */
+void mxg_joint_note_lost(mxg_gpu_team *team);
 
 /* ---- for filling programs: gpu_rank.c ---- */
 
