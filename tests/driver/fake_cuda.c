@@ -1,8 +1,9 @@
-/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices whose memory is the machine's. What is
-** given to a stream is carried out later, when somebody waits or asks, and one operation at a time from any stream
-** that may go on: work that is not ordered by events comes in the wrong order sooner or later. Captures become
-** graphs as CUDA's do, and break the same rules with the same errors; memory and flags can be shared between
-** processes. FAKE_CUDA_SEED: another order. FAKE_CUDA_CAPABILITY: of each device, "90,80"; none: no device. */
+/* fake_cuda.c -- a libcuda without GPUs, for MXGEN_LIBCUDA: two devices, or as many as FAKE_CUDA_DEVICES says, whose
+** memory is the machine's. What is given to a stream is carried out later, when somebody waits or asks, and one
+** operation at a time from any stream that may go on: work that is not ordered by events comes in the wrong order
+** sooner or later. Captures, of one device or of several, become graphs as CUDA's do, and break the same rules with
+** the same errors; memory and flags can be shared between processes. FAKE_CUDA_SEED: another order.
+** FAKE_CUDA_CAPABILITY: of each device, "90,80"; none: no device. */
 #define _GNU_SOURCE
 #include "fake_cuda.h"
 
@@ -35,7 +36,8 @@ enum {
   stuck = 999
 };
 
-enum { devices = 2, most_allocations = 1 << 16 };
+enum { most_devices = 8, most_allocations = 1 << 16 };
+static int devices = 2;            /* FAKE_CUDA_DEVICES */
 static const double patience = 30; /* seconds without anything that can be done */
 
 typedef struct capture capture;
@@ -87,13 +89,15 @@ struct capture {
 
 typedef struct event {
   mark *last;
+  int device; /* records it; -1: any */
 } event;
 
 typedef struct graph {
   node *nodes;
   size_t count;
 } graph;
-static int graphs_alive;
+static int graphs_alive, widest_graph;            /* devices of the one that was over most of them */
+static int launches_left = -1, kernels_left = -1; /* until one fails; negative: none does */
 
 typedef struct function {
   char name[64];
@@ -108,7 +112,7 @@ typedef struct allocation {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int current = -1;
-static stream legacy[devices], *streams;
+static stream legacy[most_devices], *streams;
 static mark *marks;
 static capture *captures;
 static function *functions;
@@ -116,7 +120,7 @@ static allocation *allocations;
 static size_t allocation_count;
 static uint64_t state, next_capture = 1;
 static fake_cuda_kernel run_kernel;
-static char contexts[devices]; /* their addresses are the primary contexts */
+static char contexts[most_devices]; /* their addresses are the primary contexts */
 
 #define LOCKED(result_of)        \
   do {                           \
@@ -203,6 +207,11 @@ static bool run_one(void) {
   return true;
 }
 
+/* What gets done while somebody asks whether something is done. */
+static void run_some(void) {
+  for (uint32_t i = 1 + random_below(16); i > 0 && run_one();) i--;
+}
+
 static double seconds_now(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -286,6 +295,7 @@ static mark *new_mark(void) {
 
 static int record(event *e, stream *s) {
   if (!s) return invalid_context;
+  if (e->device >= 0 && e->device != s->device) return invalid_handle;
   mark *m = new_mark();
   m->of = s->in;
   m->node = s->in ? s->in->count : 0;
@@ -326,6 +336,16 @@ static bool all_joined(const capture *c) {
   return seen == c->count;
 }
 
+static void note_width(const graph *g) {
+  int wide = 0;
+  for (int d = 0; d < devices; d++) {
+    size_t i = 0;
+    while (i < g->count && g->nodes[i].of->device != d) i++;
+    wide += i < g->count;
+  }
+  if (widest_graph < wide) __atomic_store_n(&widest_graph, wide, __ATOMIC_SEQ_CST);
+}
+
 static int end_capture(stream *s, graph **out) {
   capture *c = s ? s->in : NULL;
   *out = NULL;
@@ -343,6 +363,7 @@ static int end_capture(stream *s, graph **out) {
   g->nodes = c->nodes;
   g->count = c->count;
   c->nodes = NULL;
+  note_width(g);
   *out = g;
   return ok;
 }
@@ -361,7 +382,7 @@ static int launch_graph(const graph *g, stream *s) {
   if (!s) return invalid_context;
   if (s->in) return invalidate(s->in, capture_unsupported);
   int here = current, result = ok;
-  event begin = {0};
+  event begin = {.device = -1};
   result = record(&begin, s);
   stream **owns = need(calloc(g->count + 1, sizeof *owns)), **theirs = need(calloc(g->count + 1, sizeof *theirs));
   size_t count = 0;
@@ -380,7 +401,7 @@ static int launch_graph(const graph *g, stream *s) {
     if (result == ok) result = give(owns[k], what, true);
   }
   for (size_t k = 0; k < count && result == ok; k++) {
-    event end = {0};
+    event end = {.device = -1};
     current = owns[k]->device;
     result = record(&end, owns[k]);
     current = here;
@@ -453,6 +474,8 @@ __attribute__((destructor)) static void clean(void) {
 #pragma GCC diagnostic ignored "-Wmissing-prototypes" /* there is no header of theirs */
 
 CU cuInit(unsigned flags) {
+  const char *count = getenv("FAKE_CUDA_DEVICES");
+  if (count && atoi(count) > 0 && atoi(count) <= most_devices) devices = atoi(count);
   for (int d = 0; d < devices; d++) legacy[d].device = d;
   return flags ? invalid_value : ok;
 }
@@ -614,7 +637,7 @@ CU cuStreamSynchronize(void *s) { LOCKED(wait_stream(stream_of(s))); }
 static int query_stream(stream *s) {
   if (!s) return invalid_context;
   if (s->in) return invalidate(s->in, capture_unsupported);
-  if (s->first) (void)run_one();
+  if (s->first) run_some();
   return s->first ? not_ready : ok;
 }
 CU cuStreamQuery(void *s) { LOCKED(query_stream(stream_of(s))); }
@@ -673,12 +696,18 @@ CU cuGraphExecDestroy(graph *g) {
   return free(g->nodes), free(g), ok;
 }
 API int fake_cuda_graphs(void) { return __atomic_load_n(&graphs_alive, __ATOMIC_SEQ_CST); }
-CU cuGraphLaunch(graph *g, void *s) { LOCKED(launch_graph(g, stream_of(s))); }
+API void fake_cuda_fail_launch(int after) { __atomic_store_n(&launches_left, after, __ATOMIC_SEQ_CST); }
+API void fake_cuda_fail_kernel(int after) { __atomic_store_n(&kernels_left, after, __ATOMIC_SEQ_CST); }
+API int fake_cuda_widest_graph(void) { return __atomic_load_n(&widest_graph, __ATOMIC_SEQ_CST); }
+CU cuGraphLaunch(graph *g, void *s) {
+  LOCKED(launches_left >= 0 && launches_left-- == 0 ? stuck : launch_graph(g, stream_of(s)));
+}
 
 CU cuEventCreate(event **out, unsigned flags) {
   (void)flags;
   if (current < 0) return invalid_context;
-  return *out = need(calloc(1, sizeof **out)), ok;
+  *out = need(calloc(1, sizeof **out));
+  return (*out)->device = current, ok;
 }
 CU cuEventDestroy_v2(event *e) { return free(e), ok; }
 CU cuEventRecord(event *e, void *s) { LOCKED(record(e, stream_of(s))); }
@@ -686,7 +715,7 @@ static int query_event(const event *e) {
   if (!e->last) return ok;
   if (e->last->of) return captured_event;
   if (unsafe_call()) return capture_unsupported;
-  if (!e->last->done) (void)run_one();
+  if (!e->last->done) run_some();
   return e->last->done ? ok : not_ready;
 }
 CU cuEventQuery(event *e) { LOCKED(query_event(e)); }
@@ -727,5 +756,5 @@ CU cuLaunchKernel(function *f, unsigned grid_x, unsigned grid_y, unsigned grid_z
   if (!grid_x || !block_x || grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1 || !run_kernel)
     return invalid_value;
   op o = {.kind = op_kernel, .kernel = f->name, .src = *(uint64_t *)parameters[0], .width = *(uint32_t *)parameters[1]};
-  LOCKED(give(stream_of(s), o, true));
+  LOCKED(kernels_left >= 0 && kernels_left-- == 0 ? stuck : give(stream_of(s), o, true));
 }

@@ -14,6 +14,14 @@ void fake_cuda_use(fake_cuda_kernel kernel);
 typedef int (*fake_cuda_graphs_function)(void);
 int fake_cuda_graphs(void);
 
+/* The launch of a graph, or of a kernel, after so many others fails, once. */
+typedef void (*fake_cuda_fail_function)(int after);
+void fake_cuda_fail_launch(int after);
+void fake_cuda_fail_kernel(int after);
+/* Devices of the graph, of those made so far, that is over most of them. */
+typedef int (*fake_cuda_count_function)(void);
+int fake_cuda_widest_graph(void);
+
 /* As a call that capturing threads may not make: 0, or the error. */
 int fake_cuda_unsafe(void);
 

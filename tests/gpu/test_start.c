@@ -4,7 +4,8 @@
 ** a deadline, wrong calls; NCCL with communicators of the library's and with the caller's.
 **
 ** test_start RECIPE... or test_start --processes RANKS RECIPE. Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in
-** turn, and then all of them the first one; with --processes each is a process of a job. */
+** turn, and then all of them the first one; with --processes each is a process of a job. test_start --turns BYTES
+** RECIPE...: copies only, with chunks of BYTES; with MXGEN_COPY_TURNS=1 ranks that have a GPU each take turns then. */
 #include "bundle.h"
 #include "driver.h"
 #include "driver/fake_cuda.h"
@@ -20,11 +21,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int failures;
 static mxg_error err;
 static bool fake; /* tests/driver/fake_cuda.c instead of GPUs */
+static uint64_t turn_bytes;
+static fake_cuda_fail_function fail_launch, fail_kernel; /* with the fake; as is the next */
+static fake_cuda_count_function widest_graph;
 
 #define MUST(call)                                                                               \
   do {                                                                                           \
@@ -456,6 +461,146 @@ static void lent(bench *b, const mxg_exec_options *usual, uint32_t seed) {
   }
 }
 
+/* ---- ranks that take turns ---- */
+
+/* Runs that follow each other as closely as they may. */
+static void again_and_again(bench *b, mxg_exec *exec, uint32_t seed) {
+  enum { runs = 100 };
+  double seconds[runs], fastest[runs], begin = 0;
+  renew(b, seed);
+  write_sources(b);
+  for (int i = 0; i < runs; i++) start(b, exec, MXG_ALL_GROUPS);
+  read_targets(b);
+  finish(b);
+  MUST(mxg_exec_wait(exec, MXG_ALL_GROUPS, &err));
+  compare(b, "100 starts");
+  write_sources(b);
+  finish(b);
+  for (int i = 0; i < runs; i++) MUST(mxg_exec_run(exec, &err));
+  read_targets(b);
+  finish(b);
+  compare(b, "100 runs");
+  write_sources(b);
+  finish(b);
+  MUST(mxg_exec_measure(exec, runs, seconds, fastest, &begin, &err));
+  expect(seconds[runs - 1] > 0 && fastest[0] > 0 && begin > 0, "times of 100 runs");
+  read_targets(b);
+  finish(b);
+  compare(b, "100 measured");
+}
+
+/* Starts, runs and measured runs that come to nothing: all is well the next time. */
+static void one_fails(bench *b, mxg_exec *exec, fake_cuda_fail_function fail, int which, uint32_t seed) {
+  double seconds[8];
+  void *streams[most_ranks];
+  for (uint32_t r = b->first; r < b->end; r++) streams[r - b->first] = b->streams[r];
+  for (int way = 0; way < 3; way++) {
+    fail(way == 0 && fail == fail_launch ? 0 : which);
+    mxg_status status = way == 0   ? mxg_exec_start(exec, MXG_ALL_GROUPS, streams, &err)
+                        : way == 1 ? mxg_exec_run(exec, &err)
+                                   : mxg_exec_measure(exec, 8, seconds, NULL, NULL, &err);
+    if (way == 1 && status == MXG_OK) status = mxg_exec_measure(exec, 8, seconds, NULL, NULL, &err);
+    expect(status == MXG_ERR_CUDA, "a rank that cannot begin");
+    finish(b);
+    all_at_once(b, exec, seed++, way == 0 ? "after a start that failed" : "after a run that failed");
+  }
+}
+
+/* Programs that cannot be captured: streams of all ranks are free again. */
+static void fails_to_make(bench *b, const mxg_exec_options *options, int which, uint32_t seed) {
+  mxg_exec *exec = new_exec(b, options, false);
+  fail_kernel(which);
+  expect(mxg_exec_prepare(exec, &err) == MXG_ERR_CUDA, "a graph that cannot be made");
+  all_at_once(b, exec, seed, "after a graph that failed");
+  mxg_exec_free(exec);
+}
+
+/* What holds a rank's stream up comes to an end after the deadline of all. */
+static void one_is_late(bench *b, const mxg_exec_options *usual, uint32_t late, bool runs, uint32_t seed) {
+  mxg_exec_options options = *usual;
+  options.timeout_ms = 1000; /* enough for one run, wherever */
+  void *memory = NULL;
+  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+  MUST(mxg_gpu_alloc_pinned(&memory, sizeof(uint32_t), &err));
+  volatile uint32_t *gate = memory;
+  *gate = 0;
+  mxg_exec *exec = new_exec(b, &options, false);
+  MUST(mxg_exec_prepare(exec, &err));
+  renew(b, seed);
+  write_sources(b);
+  finish(b);
+  MUST(mxg_gpu_use(gpu_of(b, late), &err));
+  MUST(mxg_stream_await(b->streams[late], (uint64_t)(uintptr_t)memory, 1, true, &err));
+  start(b, exec, runs ? 0 : MXG_ALL_GROUPS);
+  mxg_status status = runs ? mxg_exec_run(exec, &err) : mxg_exec_wait(exec, MXG_ALL_GROUPS, &err);
+  expect(status == MXG_ERR_TIMEOUT && err.code == 648, "a rank that is late");
+  expect(mxg_exec_run(exec, &err) == MXG_ERR_TIMEOUT && err.code == 648, "a run while it is late");
+  *gate = 1;
+  finish(b);
+  read_targets(b);
+  finish(b);
+  if (!runs) compare(b, "late");
+  write_sources(b);
+  finish(b);
+  /* What was late is still under way for a moment. */
+  const struct timespec pause = {0, 1000000};
+  for (int i = 0; (status = mxg_exec_run(exec, &err)) == MXG_ERR_TIMEOUT && i < 5000; i++) nanosleep(&pause, NULL);
+  MUST(status);
+  read_targets(b);
+  finish(b);
+  compare(b, "in time again");
+  mxg_exec_free(exec);
+  MUST(mxg_gpu_use(gpu_of(b, b->first), &err));
+  mxg_gpu_free_pinned(memory);
+}
+
+/* A trace shows where a rank waited. */
+static void shows_waits(bench *b, mxg_exec *exec, uint32_t seed) {
+  static char text[1 << 20];
+  char path[64];
+  snprintf(path, sizeof path, "turns-%ld.json", (long)getpid());
+  renew(b, seed);
+  write_sources(b);
+  finish(b);
+  MUST(mxg_exec_trace(exec, path, &err));
+  FILE *file = fopen(path, "r");
+  size_t count = file ? fread(text, 1, sizeof text - 1, file) : 0;
+  text[count] = 0;
+  expect(strstr(text, "wait for a turn") != NULL, "a trace of turns");
+  if (file) fclose(file);
+  (void)remove(path);
+  read_targets(b);
+  finish(b);
+  compare(b, "traced");
+}
+
+static bool have_own_gpus(const bench *b) {
+  for (uint32_t r = 0; r < b->ranks; r++)
+    for (uint32_t k = 0; k < r; k++)
+      if (b->ordinals[k] == b->ordinals[r]) return false;
+  return true;
+}
+
+static void take_turns(bench *b, const mxg_exec_options *options, uint32_t seed) {
+  printf("  in turns\n");
+  const int graphs = callers.graphs ? callers.graphs() : 0;
+  mxg_exec *exec = new_exec(b, options, false);
+  again_and_again(b, exec, seed);
+  shows_waits(b, exec, seed + 1);
+  for (int which = 0; fake && which < (int)b->ranks; which++)
+    one_fails(b, exec, options->no_graph ? fail_kernel : fail_launch, options->no_graph ? which * 9 : which,
+              seed + 2 + (unsigned)which);
+  mxg_exec_free(exec);
+  for (int which = 0; fake && !options->no_graph && which < (int)b->ranks; which++)
+    fails_to_make(b, options, which * 9, seed + 12 + (unsigned)which);
+  const uint32_t late[] = {0, b->ranks / 2, b->ranks - 1};
+  for (uint32_t i = 0; i < 3; i++) one_is_late(b, options, late[i], i % 2 == 1, seed + 21 + i);
+  expect(!callers.graphs || callers.graphs() == graphs, "no graph is left behind");
+  expect(!widest_graph || options->no_graph || widest_graph() == (int)b->ranks, "one graph over all GPUs");
+}
+
+/* ---- processes ---- */
+
 /* Processes that start groups in different orders wait for each other until one gives up, and learn of it. */
 static void at_odds(bench *b, const mxg_exec_options *usual) {
   mxg_exec_options options = *usual;
@@ -482,6 +627,8 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   options.gpus = b->ordinals + b->first;
   options.job = b->job;
   options.no_graph = !graph;
+  if (transport == MXG_COPY) options.chunk_bytes = turn_bytes;
+  const bool turns = !b->job && transport == MXG_COPY && turn_bytes && b->ranks > 2 && have_own_gpus(b);
   printf(" %s%s\n",
          transport == MXG_COPY   ? "copy"
          : transport == MXG_NCCL ? "nccl"
@@ -491,6 +638,7 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   by_group(b, exec, false, seed, "by group");
   if (!graph) { /* the rest is the same */
     mxg_exec_free(exec);
+    if (turns) take_turns(b, &options, seed + 50);
     return;
   }
   by_group(b, exec, true, seed + 1, "by group, backwards");
@@ -499,6 +647,7 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   mxg_exec_free(exec);
   captured(b, &options, false, seed + 10);
   captured(b, &options, true, seed + 20);
+  if (turns) take_turns(b, &options, seed + 50);
   if (b->job) return; /* a process that is late ends the job */
   too_late(b, &options, seed + 30);
   if (transport == MXG_NCCL) lent(b, &options, seed + 40);
@@ -568,6 +717,7 @@ static void try_places(bench *b, const char *recipe, int gpus) {
   new_tensors(b);
   for (int graph = 1; graph >= 0; graph--) {
     try_transport(b, MXG_COPY, graph, 100u * (unsigned)graph + 1);
+    if (turn_bytes) continue;
     try_transport(b, MXG_DIRECT, graph, 100u * (unsigned)graph + 51);
     if (nccl_fits(b, gpus)) try_transport(b, MXG_NCCL, graph, 100u * (unsigned)graph + 71);
   }
@@ -635,6 +785,9 @@ static int run_recipes(char **recipes, int count, const mxg_job_options *job) {
   fake_cuda_use_function use = NULL;
   if (opened) *(void **)(void *)&use = dlsym(opened, "fake_cuda_use");
   if (opened) *(void **)(void *)&callers.graphs = dlsym(opened, "fake_cuda_graphs");
+  if (opened) *(void **)(void *)&fail_launch = dlsym(opened, "fake_cuda_fail_launch");
+  if (opened) *(void **)(void *)&fail_kernel = dlsym(opened, "fake_cuda_fail_kernel");
+  if (opened) *(void **)(void *)&widest_graph = dlsym(opened, "fake_cuda_widest_graph");
   fake = use != NULL;
   if (fake) use(play_kernel);
   for (int i = 0; i < count; i++) try_recipe(recipes[i], gpus < most_gpus ? gpus : most_gpus, job);
@@ -675,6 +828,10 @@ static int in_processes(char *recipe, uint32_t ranks) {
 }
 
 int main(int argc, char **argv) {
+  if (argc > 3 && strcmp(argv[1], "--turns") == 0) {
+    turn_bytes = strtoull(argv[2], NULL, 10);
+    argc -= 2, argv += 2;
+  }
   if (argc > 3 && strcmp(argv[1], "--processes") == 0)
     return in_processes(argv[3], (uint32_t)strtoul(argv[2], NULL, 10));
   return run_recipes(argv + 1, argc - 1, NULL);
