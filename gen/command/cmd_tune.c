@@ -191,14 +191,14 @@ const mxg_verb mxg_verb_tune = {
     .summary = "measure a recipe's choices on these GPUs, and keep the best",
     .text =
         "Runs the schedule with random shards on this machine's GPUs, ranks on the GPUs in turn, in several ways:\n"
-        "by copies and by kernels that read peers, with other chunks, streams and buckets; what is fastest then also\n"
-        "with other thread blocks, tiles and widths of access of the kernels that convert most. Targets of the\n"
-        "defaults and of what wins are compared with the host transport's. What is fastest, by more than 1 % for each\n"
-        "choice that is not the default, goes to a text file beside the recipe, RECIPE without .lua and with .tune,\n"
-        "which generate reads from then on. A choice that cannot be made or run is a line that says why. The file\n"
-        "holds for this recipe with these parameters, for as many of these GPUs, this driver and this mxgen; "
-        "elsewhere\n"
-        "it is a warning and is not used. --no-tune leaves it alone.\n"
+        "by copies and by kernels that read peers, with other chunks, streams and buckets, and through NCCL where\n"
+        "there is one and a GPU for each rank. What is fastest then is tried with other thread blocks, tiles and\n"
+        "widths of access of the kernels that convert most. Targets of the defaults and of what wins are compared\n"
+        "with the host transport's. What is fastest, by more than 1 % for each choice that is not the default, goes\n"
+        "to a text file beside the recipe, RECIPE without .lua and with .tune, which generate reads from then on. A\n"
+        "choice that cannot be made or run is a line that says why. The file holds for this recipe with these\n"
+        "parameters, for as many of these GPUs, this driver and this mxgen; elsewhere it is a warning and is not\n"
+        "used. --no-tune leaves it alone.\n"
         "Exit code 5 when a byte is wrong, 3 without a GPU or NVRTC.\n\n"
         "  mxgen tune recipes/llama3_8b_tp2.lua --set layers=4",
     .options = options,

@@ -91,6 +91,7 @@ static void add_sizes(search *s) {
     if (chunks[c] * MIB >= s->space->received) continue;
     for (size_t k = 0; k < sizeof streams / sizeof *streams; k++) add(s, MXG_COPY, 0, chunks[c] * MIB, streams[k]);
   }
+  add(s, MXG_NCCL, 0, 0, 0);
 }
 
 /* Buckets that cut what is received in another way, and that the recipe's staging has room for. */

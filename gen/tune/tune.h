@@ -8,7 +8,7 @@
 
 typedef struct mxg_trial {
   /* the choice; 0: as the recipe or the library has it */
-  mxg_transport transport; /* MXG_COPY or MXG_DIRECT */
+  mxg_transport transport; /* MXG_COPY, MXG_DIRECT or MXG_NCCL */
   uint64_t bucket_bytes, chunk_bytes;
   uint32_t copy_streams;
   mxg_kernel_shapes shapes;

@@ -99,6 +99,7 @@ void mxg_tune_fill(mxg_tune *tune, const mxg_tune_found *found, const mxg_tune_g
   const mxg_trial *best = &found->trials[found->best];
   const mxg_trial *copy = found->best_copy == MXG_NONE ? NULL : &found->trials[found->best_copy];
   const mxg_trial *direct = fastest(found, MXG_DIRECT, best->bucket_bytes);
+  const mxg_trial *nccl = fastest(found, MXG_NCCL, best->bucket_bytes);
   mxg_hints *hints = &tune->hints;
   snprintf(tune->mxgen, sizeof tune->mxgen, "%s", mxg_version());
   snprintf(tune->cuda, sizeof tune->cuda, "%s", gpus->cuda);
@@ -116,12 +117,15 @@ void mxg_tune_fill(mxg_tune *tune, const mxg_tune_found *found, const mxg_tune_g
   tune->shapes = best->shapes;
   if (copy) tune->measured_ns[MXG_COPY] = in_ns(copy->median);
   if (direct) tune->measured_ns[MXG_DIRECT] = in_ns(direct->median);
+  if (nccl) tune->measured_ns[MXG_NCCL] = in_ns(nccl->median);
   tune->copy_pull = (uint64_t)pull_rate;
   tune->kernel_pull = (uint64_t)direct_rate;
-  char times[2][48] = {"copy cannot run", "direct cannot run"};
+  char times[3][48] = {"copy cannot run", "direct cannot run", ""};
   if (copy) snprintf(times[0], sizeof times[0], "copy %.1f us", copy->median * 1e6);
   if (direct) snprintf(times[1], sizeof times[1], "direct %.1f us", direct->median * 1e6);
-  snprintf(tune->because, sizeof tune->because, "%s, %s on %u of %.80s", times[0], times[1], hints->gpus, hints->gpu);
+  if (nccl) snprintf(times[2], sizeof times[2], ", nccl %.1f us", nccl->median * 1e6);
+  snprintf(tune->because, sizeof tune->because, "%s, %s%s on %u of %.80s", times[0], times[1], times[2], hints->gpus,
+           hints->gpu);
 }
 
 /* What kernels read a second, where that is what a run mostly does; 0: it cannot be told from this plan. */

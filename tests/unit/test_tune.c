@@ -106,6 +106,7 @@ typedef struct fake {
   double later; /* seconds that a winner takes longer when it is run again */
   unsigned calls, trials, checked;
   mxg_status fails;
+  double nccl;                 /* 0: there is none */
   mxg_kernel_shape good_shape; /* of dequantize */
   double shape_gain;
   mxg_kernel_shape bad_shape; /* cannot be made */
@@ -127,11 +128,15 @@ static mxg_status fake_measure(void *user, mxg_trial *trials, uint32_t count, mx
       strcpy(t->note, "a kernel does not compile");
       continue;
     }
-    if (t->transport == MXG_COPY ? f->no_copy : f->no_direct) {
+    if (t->transport == MXG_NCCL && f->nccl <= 0) {
+      strcpy(t->note, "no NCCL");
+      continue;
+    }
+    if (t->transport == MXG_COPY ? f->no_copy : t->transport == MXG_DIRECT && f->no_direct) {
       strcpy(t->note, "no peer access");
       continue;
     }
-    t->median = t->transport == MXG_DIRECT ? f->direct : f->copy;
+    t->median = t->transport == MXG_NCCL ? f->nccl : t->transport == MXG_DIRECT ? f->direct : f->copy;
     if (t->transport == MXG_COPY && t->chunk_bytes == f->good_chunk) t->median *= f->chunk_gain;
     if (t->transport == MXG_COPY && t->copy_streams == f->good_streams) t->median *= f->streams_gain;
     if (t->bucket_bytes && t->bucket_bytes == f->good_bucket) t->median *= f->bucket_gain;
@@ -217,6 +222,10 @@ static void the_fastest_wins(void **state) {
   fake alone = even;
   alone.no_copy = true;
   assert_int_equal(search(&alone, &wide, NULL).transport, MXG_DIRECT);
+  /* where links are such that NCCL wins, copies are tuned all the same */
+  fake links = {.copy = 3e-3, .direct = 4e-3, .nccl = 2e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
+  assert_int_equal(search(&links, &wide, &copy).transport, MXG_NCCL);
+  assert_int_equal(copy.transport, MXG_COPY);
 }
 
 static void what_cannot_matter_is_not_tried(void **state) {
@@ -224,7 +233,7 @@ static void what_cannot_matter_is_not_tried(void **state) {
   fake f = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
   const mxg_tune_space small = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30, .received = 4 << 20};
   search(&f, &small, NULL);
-  assert_int_equal(f.trials, 1 + 4); /* direct, and streams: no chunk, no bucket cuts 4 MiB */
+  assert_int_equal(f.trials, 1 + 4 + 1); /* direct, streams, NCCL: no chunk, no bucket cuts 4 MiB */
   fake none = {.direct = 2e-3, .copy = 1e-3, .chunk_gain = 1, .streams_gain = 1, .bucket_gain = 1};
   const mxg_tune_space local = {.bucket_bytes = 512 << 20, .bucket_most = 1 << 30};
   search(&none, &local, NULL);
@@ -337,20 +346,21 @@ static void results_make_the_file(void **state) {
   const mxg_trial trials[] = {
       {.transport = MXG_DIRECT, .measured = true, .median = 934.1e-6},
       {.transport = MXG_COPY, .measured = true, .median = 850e-6},
-      {.transport = MXG_COPY, .chunk_bytes = 64 << 20, .copy_streams = 3, .measured = true, .median = 812.4e-6}};
-  const mxg_tune_found found = {trials, 3, 2, 2};
+      {.transport = MXG_COPY, .chunk_bytes = 64 << 20, .copy_streams = 3, .measured = true, .median = 812.4e-6},
+      {.transport = MXG_NCCL, .measured = true, .median = 1200e-6}};
+  const mxg_tune_found found = {trials, 4, 2, 2};
   mxg_tune tune = {0};
   mxg_tune_fill(&tune, &found, &gpus, 2, 394e9, 337e9);
   assert_int_equal(tune.hints.transport, MXG_COPY);
   assert_int_equal(tune.hints.chunk_bytes, 64 << 20);
   assert_int_equal(tune.hints.copy_streams, 3);
   assert_int_equal(tune.hints.gpus, 2); /* two ranks use two of eight */
-  assert_string_equal(tune.because, "copy 812.4 us, direct 934.1 us on 2 of NVIDIA H200");
+  assert_string_equal(tune.because, "copy 812.4 us, direct 934.1 us, nccl 1200.0 us on 2 of NVIDIA H200");
   assert_int_equal(tune.copy_pull, 394000000000u);
   assert_string_equal(tune.mxgen, mxg_version());
   assert_int_equal(tune.measured_ns[MXG_COPY], 812400);
   assert_int_equal(tune.measured_ns[MXG_DIRECT], 934100);
-  assert_int_equal(tune.measured_ns[MXG_NCCL], 0);
+  assert_int_equal(tune.measured_ns[MXG_NCCL], 1200000);
   assert_int_equal(mxg_kernel_shapes_count(&tune.shapes), 0);
 }
 
