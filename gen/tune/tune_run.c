@@ -120,7 +120,7 @@ void mxg_tune_fill(mxg_tune *tune, const mxg_tune_found *found, const mxg_tune_g
   if (nccl) tune->measured_ns[MXG_NCCL] = in_ns(nccl->median);
   tune->copy_pull = (uint64_t)pull_rate;
   tune->kernel_pull = (uint64_t)direct_rate;
-  char times[3][48] = {"copy cannot run", "direct cannot run", ""};
+  char times[3][32] = {"copy cannot run", "direct cannot run", ""};
   if (copy) snprintf(times[0], sizeof times[0], "copy %.1f us", copy->median * 1e6);
   if (direct) snprintf(times[1], sizeof times[1], "direct %.1f us", direct->median * 1e6);
   if (nccl) snprintf(times[2], sizeof times[2], ", nccl %.1f us", nccl->median * 1e6);
