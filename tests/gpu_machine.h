@@ -60,6 +60,20 @@ static inline void join_sources(const mxg_plan *plan, stored *all, uint32_t rank
   }
 }
 
+/* Room for what a team knows of a plan's arrays: nothing is known, and nothing is kept. */
+static inline void take_team_arrays(mxg_gpu_team *team, const mxg_plan *plan) {
+  team->places = calloc(plan->array_count, sizeof *team->places);
+  team->kept = calloc(plan->array_count, sizeof *team->kept);
+  team->homes = calloc(plan->array_count, sizeof *team->homes);
+  assert_true(team->places && team->kept && team->homes);
+}
+
+static inline void free_team_arrays(mxg_gpu_team *team) {
+  free(team->places);
+  free(team->kept);
+  free(team->homes);
+}
+
 static inline stored *new_arrays(const mxg_plan *plan, bool aligned) {
   stored *all = calloc(plan->array_count, sizeof *all);
   assert_non_null(all);

@@ -81,7 +81,7 @@ static mxg_status prove_best(search *s) {
 /* Sizes that cannot matter are left out: chunks that hold all there is. */
 static void add_sizes(search *s) {
   static const uint64_t chunks[] = {0, 16, 32, 64, 128};
-  static const uint32_t streams[] = {0, 1, 2, 3}; /* 0: one a peer */
+  static const uint32_t streams[] = {0, 1, 2, 3}; /* 0: the library's choice */
   add(s, MXG_DIRECT, 0, 0, 0);
   if (!s->space->received) {
     add(s, MXG_COPY, 0, 0, 0);

@@ -211,10 +211,9 @@ static void begin_lab(lab *l, const mxg_bundle *bundle, const stored *all, uint6
   l->view.options.chunk_bytes = chunk;
   l->team.exchanges = true;
   l->team.view = &l->view;
-  l->team.places = calloc(plan->array_count, sizeof *l->team.places);
-  l->team.kept = calloc(plan->array_count, sizeof *l->team.kept);
+  take_team_arrays(&l->team, plan);
   l->ranks = calloc(plan->rank_count, sizeof *l->ranks);
-  assert_true(l->team.places && l->team.kept && l->ranks);
+  assert_non_null(l->ranks);
   for (uint32_t i = 0; i < plan->array_count; i++)
     l->team.places[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].data, (uint64_t)(uintptr_t)all[i].scale};
   for (uint32_t r = 0; r < plan->rank_count; r++) begin_rank(l, r);
@@ -222,8 +221,7 @@ static void begin_lab(lab *l, const mxg_bundle *bundle, const stored *all, uint6
 
 static void end_lab(lab *l) {
   for (uint32_t r = 0; r < l->plan->rank_count; r++) end_rank(l, r);
-  free(l->team.places);
-  free(l->team.kept);
+  free_team_arrays(&l->team);
   free(l->ranks);
 }
 
@@ -349,8 +347,7 @@ static void few_exchanges(void **state) {
   static const struct {
     const char *recipe;
     unsigned exchanges, launches;
-  } most[] = {{MXG_ROOT "/recipes/llama3_8b_tp2.lua", 28, 140},
-              {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 85, 700}};
+  } most[] = {{MXG_ROOT "/recipes/llama3_8b_tp2.lua", 28, 140}, {MXG_ROOT "/recipes/qwen3_30b_a3b_ep2.lua", 85, 700}};
   for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
     planned made = plan_recipe(most[i].recipe);
     const mxg_plan *plan = mxg_bundle_plan(made.bundle);
@@ -359,9 +356,8 @@ static void few_exchanges(void **state) {
     mxg_gpu_slot slots[8] = {{0}};
     mxg_gpu_rank r = {.team = &team, .rank = 1, .slots = slots};
     uint64_t staging = 0, at = (uint64_t)1 << 40;
-    team.places = calloc(plan->array_count, sizeof *team.places);
-    team.kept = calloc(plan->array_count, sizeof *team.kept);
-    assert_true(team.places && team.kept && plan->slots < 8);
+    take_team_arrays(&team, plan);
+    assert_true(plan->slots < 8);
     for (uint32_t a = 0; a < plan->array_count; a++) {
       team.places[a] = (mxg_place){at, at + mxg_array_data_bytes(plan, &plan->arrays[a])};
       at += (uint64_t)1 << 32;
@@ -379,8 +375,7 @@ static void few_exchanges(void **state) {
     assert_in_range(n.exchanges, 1, most[i].exchanges);
     assert_in_range(n.launches, 1, most[i].launches);
     drop_program(&r);
-    free(team.places);
-    free(team.kept);
+    free_team_arrays(&team);
     mxg_bundle_free(made.bundle);
     mxg_arena_free(&made.arena);
   }

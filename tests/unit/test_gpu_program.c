@@ -87,11 +87,7 @@ static void run_trial(const mxg_bundle *bundle, const stored *all, const trial *
   mxg_gpu_team team = {.view = &view, .stages = t->copy};
   view.options.chunk_bytes = t->chunk;
   view.options.copy_streams = t->streams;
-  team.places = calloc(plan->array_count, sizeof *team.places);
-  team.kept = calloc(plan->array_count, sizeof *team.kept);
-  assert_true(team.places && team.kept);
-  team.homes = calloc(plan->array_count, sizeof *team.homes);
-  assert_non_null(team.homes);
+  take_team_arrays(&team, plan);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     team.places[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].data, (uint64_t)(uintptr_t)all[i].scale};
     team.homes[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].home, (uint64_t)(uintptr_t)all[i].home};
@@ -100,9 +96,7 @@ static void run_trial(const mxg_bundle *bundle, const stored *all, const trial *
     mxg_gpu_rank r = {.team = &team, .rank = rank};
     run_rank(&r, t, manner, aligned);
   }
-  free(team.places);
-  free(team.homes);
-  free(team.kept);
+  free_team_arrays(&team);
 }
 
 static void compare(const char *name, const mxg_plan *plan, const stored *all, const stored *want, const trial *t) {
@@ -156,11 +150,9 @@ static mxg_gpu_program plan_only(const mxg_bundle *bundle, bool copy, bool toget
   mxg_gpu_team team = {.view = &view, .stages = copy};
   mxg_gpu_rank r = {.team = &team};
   uint64_t at = (uint64_t)1 << 40;
-  team.places = calloc(plan->array_count, sizeof *team.places);
-  team.kept = calloc(plan->array_count, sizeof *team.kept);
-  team.homes = calloc(plan->array_count, sizeof *team.homes);
+  take_team_arrays(&team, plan);
   r.slots = calloc(plan->slots + 1, sizeof *r.slots);
-  assert_true(team.places && team.kept && team.homes && r.slots);
+  assert_non_null(r.slots);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const mxg_array *a = &plan->arrays[i];
     uint64_t home = together ? ((uint64_t)a->rank * 2 + a->side + 1) << 32 : 0;
@@ -175,9 +167,7 @@ static mxg_gpu_program plan_only(const mxg_bundle *bundle, bool copy, bool toget
   else
     mxg_direct_build(&r);
   assert_false(r.program.failed);
-  free(team.places);
-  free(team.homes);
-  free(team.kept);
+  free_team_arrays(&team);
   free(r.slots);
   return r.program;
 }
@@ -266,8 +256,7 @@ static void no_memory(void **state) {
   mxg_exec_view view = {.bundle = bundle, .plan = mxg_bundle_plan(bundle)};
   mxg_gpu_team team = {.view = &view};
   view.options.chunk_bytes = 300;
-  team.places = calloc(view.plan->array_count, sizeof *team.places);
-  team.kept = calloc(view.plan->array_count, sizeof *team.kept);
+  take_team_arrays(&team, view.plan);
   mxg_memory_fn usual = mxg_memory_hook;
   for (int copy = 0; copy < 2; copy++) {
     bool failed = true;
@@ -288,8 +277,7 @@ static void no_memory(void **state) {
       forget(&r.program);
     }
   }
-  free(team.places);
-  free(team.kept);
+  free_team_arrays(&team);
   mxg_bundle_free(bundle);
   free(f);
 }

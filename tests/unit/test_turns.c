@@ -317,10 +317,7 @@ static void lay_ground(ground *g, const mxg_bundle *bundle, unsigned streams) {
   g->view.options.copy_streams = streams;
   g->team.view = &g->view;
   g->team.joint = &g->joint;
-  g->team.places = calloc(plan->array_count, sizeof *g->team.places);
-  g->team.kept = calloc(plan->array_count, sizeof *g->team.kept);
-  g->team.homes = calloc(plan->array_count, sizeof *g->team.homes);
-  assert_true(g->team.places && g->team.kept && g->team.homes);
+  take_team_arrays(&g->team, plan);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const uint64_t at = (uint64_t)(256 + i) << 32;
     g->team.places[i] = (mxg_place){at, at + room_of(mxg_array_data_bytes(plan, &plan->arrays[i]))};
@@ -330,9 +327,7 @@ static void lay_ground(ground *g, const mxg_bundle *bundle, unsigned streams) {
 
 static void clear_ground(ground *g) {
   mxg_turns_free(g->joint.turns);
-  free(g->team.places);
-  free(g->team.kept);
-  free(g->team.homes);
+  free_team_arrays(&g->team);
 }
 
 /* Adds what the stream of copies does in a program of `rank`. */

@@ -85,10 +85,7 @@ static void lay_out(scene *s, const mxg_bundle *bundle, const stored *all, uint6
   s->view.options.chunk_bytes = chunk;
   s->team.view = &s->view;
   s->team.joint = &s->joint;
-  s->team.places = calloc(plan->array_count, sizeof *s->team.places);
-  s->team.kept = calloc(plan->array_count, sizeof *s->team.kept);
-  s->team.homes = calloc(plan->array_count, sizeof *s->team.homes);
-  assert_true(s->team.places && s->team.kept && s->team.homes);
+  take_team_arrays(&s->team, plan);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     s->team.places[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].data, (uint64_t)(uintptr_t)all[i].scale};
     s->team.homes[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].home, (uint64_t)(uintptr_t)all[i].home};
@@ -117,9 +114,7 @@ static void clear(scene *s) {
   }
   mxg_turns_free(s->joint.turns);
   free(s->passed);
-  free(s->team.places);
-  free(s->team.kept);
-  free(s->team.homes);
+  free_team_arrays(&s->team);
 }
 
 static void build(scene *s, bool part, uint32_t group) {
