@@ -150,7 +150,8 @@ typedef struct mxg_exec_options {
   const int *gpus;       /* GPUs: the GPU of each rank of this process, by ascending rank; NULL: in turn */
   unsigned timeout_ms;   /* GPUs, jobs: how long a run may take before MXG_ERR_TIMEOUT; 0: 60 s */
   uint64_t chunk_bytes;  /* copy, nccl: bytes brought before they are converted; 0: as tuned, or a default */
-  unsigned copy_streams; /* copy: copies under way at a time; 0: the same */
+  unsigned copy_streams; /* copy: copies under way at a time, with which ranks take no turns at their sources; 0: the
+                            same, or one copy at a time, in turns */
   bool no_graph;         /* GPUs: give the driver every step at each run, not one graph */
   void (*record)(void *user, const char *line); /* after a failure: the last steps of each rank; or NULL */
   mxg_job *job; /* the processes of this run, all of which call create and run, in one order; a process has ranks on one

@@ -212,7 +212,7 @@ static const mxg_option options[] = {
     {"chunk", 0, MXG_OPTION_COUNT, offsetof(mxg_args, chunk), offsetof(mxg_args, has_chunk), "BYTES",
      "copy: bytes copied before they are converted"},
     {"streams", 0, MXG_OPTION_COUNT, offsetof(mxg_args, streams), offsetof(mxg_args, has_streams), "N",
-     "copy: copies under way at a time"},
+     "copy: copies under way at a time; ranks then take no turns at their sources"},
     MXG_OPTION_TIMEOUT,
     MXG_OPTION_PROCESSES,
     {"trace", 0, MXG_OPTION_TEXT, offsetof(mxg_args, trace), 0, "FILE",

@@ -1,5 +1,4 @@
-/* joint.c -- ranks of one process that take turns at their sources (turns.h): whether they do, and how their programs
-** go to the GPUs together.
+/* joint.c -- how the programs of ranks of one process that take turns at their sources go to the GPUs together.
 **
 ** A baton is an event: the copy stream of the turn's rank records it, and that of the next one follows it. It must be
 ** recorded before it is followed, so one thread gives the programs of all ranks, woven into each other (weave.h).
@@ -11,49 +10,16 @@
 #include "error.h"
 #include "memory.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* Less than a copy of some microseconds is not worth a baton. Whoever wants smaller chunks wants smaller turns too. */
-enum { least_turn = 4 << 20 };
-
-/* ---- whether there are turns ---- */
-
-/* Turns are off unless they are asked for: nothing of this has run on real GPUs yet. */
-static bool are_wanted(const mxg_exec_view *view) {
-  const char *told = getenv("MXGEN_COPY_TURNS");
-  return told && strcmp(told, "1") == 0 && !view->agreement && view->options.copy_streams == 0;
-}
-
-/* All ranks are here, and each has a GPU of its own: between two of one GPU there is no link. */
-static bool have_own_gpus(const mxg_gpu_team *team) {
-  if (team->count != team->view->plan->rank_count) return false;
-  for (uint32_t i = 0; i < team->count; i++)
-    for (uint32_t k = 0; k < i; k++)
-      if (team->ranks[i].ordinal == team->ranks[k].ordinal) return false;
-  return true;
-}
-
-static mxg_status make_joint(mxg_gpu_team *team, mxg_turns *turns, mxg_error *err) {
+mxg_status mxg_team_make_joint(mxg_gpu_team *team, mxg_error *err) {
   mxg_joint *joint = team->joint = mxg_alloc(sizeof *joint);
-  if (!joint) {
-    mxg_turns_free(turns);
-    return mxg_fail_nomem(err);
-  }
-  joint->turns = turns;
-  joint->batons = mxg_alloc(turns->count * sizeof(mxg_cu_event *));
+  if (!joint) return mxg_fail_nomem(err);
+  joint->batons = mxg_alloc(team->turns->count * sizeof(mxg_cu_event *));
   joint->met = mxg_alloc(team->count * sizeof(mxg_cu_event *));
   joint->parts = mxg_alloc(((size_t)team->view->plan->group_count + 1) * sizeof(mxg_cu_graph *));
   if (!joint->batons || !joint->met || !joint->parts) return mxg_fail_nomem(err);
-  return mxg_weave_make(&joint->weave, team->count, turns->count, err);
-}
-
-mxg_status mxg_team_find_turns(mxg_gpu_team *team, mxg_error *err) {
-  const uint64_t chunk = team->view->options.chunk_bytes;
-  mxg_turns *turns = NULL;
-  if (!are_wanted(team->view) || !have_own_gpus(team)) return MXG_OK;
-  MXG_TRY(mxg_turns_make(&turns, team->view->plan, chunk && chunk < least_turn ? chunk : least_turn, err));
-  return turns ? make_joint(team, turns, err) : MXG_OK;
+  return mxg_weave_make(&joint->weave, team->count, team->turns->count, err);
 }
 
 /* ---- making ---- */
@@ -71,7 +37,8 @@ mxg_status mxg_joint_prepare(mxg_gpu_rank *r, mxg_error *err) {
   mxg_joint *joint = r->team->joint;
   mxg_cu_event **met = &joint->met[r - r->team->ranks];
   if (!*met) MXG_TRY(mxg_event_create(met, false, err));
-  for (uint32_t i = joint->turns->first[r->rank]; i < joint->turns->first[r->rank + 1]; i++)
+  const uint32_t *first = r->team->turns->first;
+  for (uint32_t i = first[r->rank]; i < first[r->rank + 1]; i++)
     if (!joint->batons[i]) MXG_TRY(mxg_event_create(&joint->batons[i], false, err));
   return MXG_OK;
 }
@@ -149,7 +116,7 @@ void mxg_joint_drop(mxg_gpu_team *team) {
 
 static void free_events(mxg_gpu_team *team) {
   mxg_joint *joint = team->joint;
-  const mxg_turns *turns = joint->turns;
+  const mxg_turns *turns = team->turns;
   for (uint32_t i = 0; joint->batons && joint->met && i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
     if (mxg_gpu_use(r->gpu, NULL) != MXG_OK) continue;
@@ -165,7 +132,6 @@ void mxg_joint_free(mxg_gpu_team *team, bool lost) {
     free_events(team);
   }
   mxg_weave_free(&joint->weave);
-  mxg_turns_free(joint->turns);
   mxg_free(joint->batons);
   mxg_free(joint->met);
   mxg_free(joint->parts);

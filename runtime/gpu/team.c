@@ -93,6 +93,7 @@ void mxg_team_close(void *state) {
   mxg_team_leave(team);
   mxg_share_free(team->share, lost);
   if (team->joint) mxg_joint_free(team, lost);
+  mxg_turns_free(team->turns);
   for (uint32_t i = 0; team->ranks && i < team->count; i++) { /* all, before the first communicator is closed */
     mxg_gpu_rank *r = &team->ranks[i];
     if (!r->gpu || mxg_gpu_use(r->gpu, NULL) != MXG_OK) continue;
@@ -250,7 +251,8 @@ static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err)
 
 static mxg_status share(mxg_gpu_team *team, mxg_error *err) {
   MXG_TRY(mxg_gpu_use(team->ranks[0].gpu, err));
-  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->remote, err));
+  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->turns ? team->turns->count : 0, team->remote, err));
+  mxg_team_share_turns(team);
   for (uint32_t i = 0; i < team->view->plan->array_count; i++) {
     if (!team->view->agreement->wanted[i]) continue;
     mxg_error none;

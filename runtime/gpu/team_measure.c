@@ -22,7 +22,7 @@ static mxg_status follow_others(mxg_crew *c, mxg_gpu_rank *r, unsigned i, mxg_er
   mxg_cu_stream *stream = r->program.streams[0];
   for (uint32_t k = 0; k < c->team->count; k++)
     if (&c->team->ranks[k] != r) MXG_TRY(mxg_event_follow(stream, c->team->ranks[k].times[3 * i], err));
-  MXG_TRY(mxg_meet_all(c->team->share, r->rank, c->team->turns + i + 1, stream, err));
+  MXG_TRY(mxg_meet_all(c->team->share, r->rank, c->team->meetings + i + 1, stream, err));
   return mxg_event_record(r->times[3 * i + 1], stream, err);
 }
 
@@ -106,7 +106,7 @@ mxg_status mxg_team_measure(void *state, unsigned repeats, double *seconds, doub
     if (status == MXG_OK) status = make_flush(&team->ranks[i], err);
   }
   if (status == MXG_OK) status = mxg_crew_go(&c, err);
-  team->turns += repeats;
+  team->meetings += repeats;
   for (uint32_t i = 0; i < team->count && status == MXG_OK; i++)
     status = read_times(&team->ranks[i], repeats, seconds, fastest, err);
   for (uint32_t i = 0; i < team->count; i++) free_times(&team->ranks[i], (size_t)repeats * 3);

@@ -1,15 +1,15 @@
 /* transport_copy.c -- copy engines pull wires from the peers into slots, and kernels convert behind them.
 **
 ** Six things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
-** on H100s), one source after another, each rank beginning with another (a stream a peer took twice as long on four
-** H100s); where ranks of one process are told to they take turns at their sources (turns.h), as otherwise they are soon
-** at the same one, and have half of its link each while other links rest. Copies are few: what lies together at its
-** source is brought together and by one copy, many experts of a stack say, whatever the kernels make of it. What is
-** converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a conversion behind. Kernels
-** beside copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing is staged without need:
-** elements without scales that stay as they are go straight to where they belong (with scales that would be two copies
-** a tensor, and took 1.19 of the floor for the layers of Llama 3 8B, staged 1.04), and what is too small to be worth a
-** copy is read by its kernel where it lies, in nobody's turn. */
+** on H100s), one source after another, each rank beginning with another (a stream a peer took three times as long on
+** four H100s), and in turns (turns.h): without them ranks are soon at the same source, and have half of its link each
+** while other links rest (1.45 of the floor for the layers of Llama 3 8B on four H100s, in turns 1.001). Copies are few:
+** what lies together at its source is brought together and by one copy, many experts of a stack say, whatever the
+** kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a
+** conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing
+** is staged without need: elements without scales that stay as they are go straight to where they belong (with scales
+** that would be two copies a tensor, and took 1.19 of the floor for the layers of Llama 3 8B, staged 1.04), and what is
+** too small to be worth a copy is read by its kernel where it lies, in nobody's turn. */
 #include "error.h"
 #include "memory.h"
 #include "parts.h"
@@ -516,7 +516,7 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   maker m = {.rank = r, .program = &r->program, .plan = r->team->view->plan, .bucket = MXG_NONE, .peer = MXG_NONE};
   m.streams = options->copy_streams ? options->copy_streams : 1;
   if (m.streams > MXG_STREAMS_MOST - 1) m.streams = MXG_STREAMS_MOST - 1;
-  m.turns = r->team->joint && m.streams == 1 ? r->team->joint->turns : NULL;
+  m.turns = m.streams == 1 ? r->team->turns : NULL;
   m.turn = MXG_NONE;
   m.turn_program = m.program->part ? MXG_TURN_PART : MXG_TURN_WHOLE;
   if (m.turns) m.turns_done = m.turns->first[r->rank];

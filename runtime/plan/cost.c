@@ -68,9 +68,9 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 }
 
 /* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where
-** two pull 391, kernels 318 to 330 where two have 337. Copies took one source after another when they were measured
-** there, met at the same source, and had 207 to 258 GB/s, model by model; a stream a peer had 108 to 195. */
-static const double several_copy = .61, several_kernel = .955;
+** two pull 391, kernels 318 to 330 where two have 337. Copies in turns (turns.h) have 364 to 375, model by model, but
+** small ones wait for each other: 207 us where 45 MB are received in all. */
+static const double several_copy = .98, several_kernel = .955, several_copy_start = 50e-6;
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.19 of the
 ** longer where they are alike. Measured, with memory's time over the link's: 0.47 (two H200) 1.03; 0.65, 0.89, 1.02 and
@@ -94,9 +94,9 @@ double mxg_cost(const mxg_rates *rates, mxg_transport transport, const mxg_load 
   if (transport == MXG_DIRECT)
     return longer(received / kernel_pull, convert) + rates->start + load->buckets * rates->bucket_start;
   if (transport == MXG_COPY)
-    return load->received
-               ? together(received / copy_pull, copied_memory(load) / rates->memory) + rates->copy_start + rates->start
-               : convert + rates->start;
+    return load->received ? together(received / copy_pull, copied_memory(load) / rates->memory) + rates->copy_start +
+                                (load->several ? several_copy_start : 0) + rates->start
+                          : convert + rates->start;
   /* A bucket is packed, then sent, then converted behind the next one; the last one's conversion waits. */
   double last = load->buckets ? convert / load->buckets : 0;
   if (!load->received) return convert + rates->start;

@@ -307,7 +307,6 @@ static void no_memory(void **state) {
 typedef struct ground {
   mxg_exec_view view;
   mxg_gpu_team team;
-  mxg_joint joint;
 } ground;
 
 static void lay_ground(ground *g, const mxg_bundle *bundle, unsigned streams) {
@@ -316,17 +315,16 @@ static void lay_ground(ground *g, const mxg_bundle *bundle, unsigned streams) {
   g->view.options.chunk_bytes = 20000;
   g->view.options.copy_streams = streams;
   g->team.view = &g->view;
-  g->team.joint = &g->joint;
   take_team_arrays(&g->team, plan);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     const uint64_t at = (uint64_t)(256 + i) << 32;
     g->team.places[i] = (mxg_place){at, at + room_of(mxg_array_data_bytes(plan, &plan->arrays[i]))};
   }
-  assert_int_equal(mxg_turns_make(&g->joint.turns, plan, 1, NULL), MXG_OK);
+  assert_int_equal(mxg_turns_make(&g->team.turns, plan, 1, NULL), MXG_OK);
 }
 
 static void clear_ground(ground *g) {
-  mxg_turns_free(g->joint.turns);
+  mxg_turns_free(g->team.turns);
   free_team_arrays(&g->team);
 }
 
@@ -384,7 +382,7 @@ static void try_programs(const char *path, const mxg_recipe_options *options, bo
   const mxg_plan *plan = mxg_bundle_plan(made.bundle);
   ground g;
   lay_ground(&g, made.bundle, 0);
-  assert_non_null(g.joint.turns);
+  assert_non_null(g.team.turns);
   for (uint32_t i = 0; i < plan->array_count; i++) /* what is in place already is not copied; turns go on */
     g.team.kept[i] = keep && plan->arrays[i].side == MXG_TARGET && plan->arrays[i].rank == 1;
   for (int way = 0; way < 3; way++) {
@@ -392,7 +390,7 @@ static void try_programs(const char *path, const mxg_recipe_options *options, bo
     const size_t taken = count_acts(tapes, plan->rank_count, act_take);
     assert_true(taken > 0);
     assert_int_equal(count_acts(tapes, plan->rank_count, act_pass), taken);
-    for (int k = 0; k < 10; k++) assert_int_equal(play(tapes, plan->rank_count, g.joint.turns->count, 20), went_well);
+    for (int k = 0; k < 10; k++) assert_int_equal(play(tapes, plan->rank_count, g.team.turns->count, 20), went_well);
     free_tapes(tapes, plan->rank_count);
   }
   clear_ground(&g);

@@ -72,7 +72,6 @@ static void no_memory(void **state) {
 typedef struct scene {
   mxg_exec_view view;
   mxg_gpu_team team;
-  mxg_joint joint;
   mxg_gpu_rank ranks[most_ranks];
   machine machines[most_ranks];
   bool *passed; /* by turn, by what has been carried out */
@@ -84,15 +83,14 @@ static void lay_out(scene *s, const mxg_bundle *bundle, const stored *all, uint6
   assert_true(plan->rank_count <= most_ranks);
   s->view.options.chunk_bytes = chunk;
   s->team.view = &s->view;
-  s->team.joint = &s->joint;
   take_team_arrays(&s->team, plan);
   for (uint32_t i = 0; i < plan->array_count; i++) {
     s->team.places[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].data, (uint64_t)(uintptr_t)all[i].scale};
     s->team.homes[i] = (mxg_place){(uint64_t)(uintptr_t)all[i].home, (uint64_t)(uintptr_t)all[i].home};
   }
-  assert_int_equal(mxg_turns_make(&s->joint.turns, plan, 1, NULL), MXG_OK);
-  assert_non_null(s->joint.turns);
-  s->passed = calloc(s->joint.turns->count + 1, sizeof *s->passed);
+  assert_int_equal(mxg_turns_make(&s->team.turns, plan, 1, NULL), MXG_OK);
+  assert_non_null(s->team.turns);
+  s->passed = calloc(s->team.turns->count + 1, sizeof *s->passed);
   assert_non_null(s->passed);
   for (uint32_t r = 0; r < plan->rank_count; r++) {
     s->ranks[r] = (mxg_gpu_rank){.team = &s->team, .rank = r};
@@ -112,14 +110,14 @@ static void clear(scene *s) {
     for (uint32_t i = 0; i < s->view.plan->slots; i++) free((void *)(uintptr_t)s->ranks[r].slots[i].memory);
     free(s->ranks[r].slots);
   }
-  mxg_turns_free(s->joint.turns);
+  mxg_turns_free(s->team.turns);
   free(s->passed);
   free_team_arrays(&s->team);
 }
 
 static void build(scene *s, bool part, uint32_t group) {
   const mxg_plan *plan = s->view.plan;
-  memset(s->passed, 0, s->joint.turns->count * sizeof *s->passed);
+  memset(s->passed, 0, s->team.turns->count * sizeof *s->passed);
   for (uint32_t r = 0; r < s->team.count; r++) {
     mxg_gpu_program *program = &s->ranks[r].program;
     program->part = part;
@@ -148,7 +146,7 @@ static bool give_one(const scene *s, mxg_weave *weave, size_t *given, bool *pass
   if (op->kind == MXG_OP_TAKE) assert_true(passed[op->index]);
   if (op->kind == MXG_OP_PASS) {
     assert_false(passed[op->index]);
-    assert_int_equal(s->joint.turns->items[op->index].rank, rank);
+    assert_int_equal(s->team.turns->items[op->index].rank, rank);
     passed[op->index] = true;
   }
   return true;
@@ -175,9 +173,9 @@ static void start(scene *s, uint32_t eager, int manner) {
   mxg_weave weave;
   size_t given[most_ranks] = {0};
   const uint32_t ranks = s->team.count;
-  bool *passed = calloc(s->joint.turns->count + 1, sizeof *passed), more = true;
+  bool *passed = calloc(s->team.turns->count + 1, sizeof *passed), more = true;
   assert_non_null(passed);
-  assert_int_equal(mxg_weave_make(&weave, ranks, s->joint.turns->count, NULL), MXG_OK);
+  assert_int_equal(mxg_weave_make(&weave, ranks, s->team.turns->count, NULL), MXG_OK);
   for (uint32_t r = 0; r < ranks; r++) weave.programs[r] = &s->ranks[r].program;
   mxg_weave_begin(&weave);
   for (uint32_t idle = 0, favourite = 0; more || idle < ranks;) {
