@@ -105,6 +105,7 @@ static mxg_status measure(const mxg_args *args, const mxg_bundle *bundle, mxg_tu
   if (!tuned->there) {
     const char *name;
     tuned->rates = *mxg_rates_of(bench.device, &name);
+    if (bench.processes.world > 1) tuned->rates = mxg_rates_apart(&tuned->rates);
     snprintf(tuned->rates_name, sizeof tuned->rates_name, "%s", name);
   }
   if (speaks) print(&bench, tuned, args->json, &text);

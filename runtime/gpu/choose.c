@@ -85,9 +85,10 @@ mxg_transport mxg_choose(const mxg_exec_view *view, char why[MXG_WHY_ROOM]) {
   }
   mxg_gpu_info info = {0};
   if (mxg_gpu_ask(&info, view->options.gpus ? view->options.gpus[0] : 0, NULL) != MXG_OK) info.name[0] = 0;
-  const mxg_rates *rates = mxg_rates_of(info.name, NULL);
-  double copy = mxg_cost_of_plan(rates, MXG_COPY, view->plan);
-  double direct = mxg_cost_of_plan(rates, MXG_DIRECT, view->plan);
+  mxg_rates rates = *mxg_rates_of(info.name, NULL);
+  if (view->options.job) rates = mxg_rates_apart(&rates);
+  double copy = mxg_cost_of_plan(&rates, MXG_COPY, view->plan);
+  double direct = mxg_cost_of_plan(&rates, MXG_DIRECT, view->plan);
   size_t said = strlen(why);
   snprintf(why + said, MXG_WHY_ROOM - said, "%.0f us expected of copy, %.0f us of direct", copy * 1e6, direct * 1e6);
   return direct <= copy ? MXG_DIRECT : MXG_COPY;

@@ -170,22 +170,6 @@ static mxg_status give_exchange(const mxg_gpu_program *program, const mxg_gpu_op
   return status == MXG_OK ? ended : status;
 }
 
-/* Between processes batons are flags: one is up from the end of a turn until the next rank has seen it. It cannot be
-** raised again before, as both read the source of the turn, which no run begins to read while another reads it. */
-static mxg_status give_pass(const mxg_gpu_program *program, const mxg_gpu_op *op, mxg_error *err) {
-  mxg_cu_stream *stream = program->streams[op->stream];
-  if (program->batons) return mxg_event_record(program->batons[op->index], stream, err);
-  return mxg_stream_write(stream, program->flags + op->index * sizeof(uint32_t), 1, err);
-}
-
-static mxg_status give_take(const mxg_gpu_program *program, const mxg_gpu_op *op, mxg_error *err) {
-  mxg_cu_stream *stream = program->streams[op->stream];
-  const uint64_t flag = program->flags + op->index * sizeof(uint32_t);
-  if (program->batons) return mxg_event_follow(stream, program->batons[op->index], err);
-  MXG_TRY(mxg_stream_await(stream, flag, 1, true, err));
-  return mxg_stream_write(stream, flag, 0, err);
-}
-
 static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, const mxg_plan *plan,
                           mxg_cu_function *const *functions, mxg_error *err) {
   mxg_cu_stream *stream = program->streams[op->stream];
@@ -207,8 +191,8 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
   case MXG_OP_EXCHANGE: return give_exchange(program, op, err);
-  case MXG_OP_PASS: return give_pass(program, op, err);
-  case MXG_OP_TAKE: return give_take(program, op, err);
+  case MXG_OP_PASS: return mxg_event_record(program->batons[op->index], stream, err);
+  case MXG_OP_TAKE: return mxg_event_follow(stream, program->batons[op->index], err);
   }
   return MXG_OK;
 }

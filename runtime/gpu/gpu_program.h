@@ -75,8 +75,7 @@ typedef struct mxg_gpu_program {
   double deadline; /* of giving them to the GPU */
   uint32_t *steps; /* step i of the plan is done when byte i of `done` is set */
   size_t step_count, step_capacity;
-  mxg_cu_event *const *batons; /* by turn, of a program that takes turns with others of this process; borrowed */
-  uint64_t flags;              /* by turn, 32 bits each: of one that takes turns with other processes' */
+  mxg_cu_event *const *batons; /* by turn, of a program that takes turns; borrowed */
   uint64_t done;               /* on the device: each start clears it */
   unsigned char *seen;         /* pinned: what of `done` mxg_program_look has read */
   double *seen_at; /* by mark: seconds after the start at which it was first seen done; 0: not seen. The team's */
@@ -113,7 +112,7 @@ void mxg_program_follow(mxg_gpu_program *program, unsigned stream, uint32_t even
 /* `stream` goes on when all that `before` has so far is done. */
 void mxg_program_order(mxg_gpu_program *program, unsigned before, unsigned stream);
 /* Turn `turn` is over when all that `stream` has so far is done; or `stream` goes on when that turn, of another rank's
-** program, is over. Programs of one process that have such ops are given together: joint.c. */
+** program, is over. Programs that have such ops are given together: joint.c. */
 void mxg_program_pass(mxg_gpu_program *program, unsigned stream, uint32_t turn);
 void mxg_program_take(mxg_gpu_program *program, unsigned stream, uint32_t turn);
 /* What `stream` has so far finishes step `step` of the plan: for saying where a run stands. */

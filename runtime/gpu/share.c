@@ -43,10 +43,10 @@ struct mxg_share {
   import *imports;
   size_t import_count, import_room;
   bool *reads; /* [reader * ranks + source], of ranks in different processes */
-  /* flags: [set][lane][waiter][from], 32 bits each; then those that were asked for */
+  /* flags: [set][lane][waiter][from], 32 bits each */
   volatile uint32_t *flags;
   uint64_t flags_bytes, flags_address; /* as the GPU has them */
-  uint32_t ranks, asked;
+  uint32_t ranks;
 };
 
 /* ---- who reads whom ---- */
@@ -296,56 +296,34 @@ static void close_flags(mxg_share *share) {
   share->flags = NULL;
 }
 
-static size_t meet_flags(const mxg_share *share) {
-  return (size_t)(2 * MXG_MEET_LANES + 1) * share->ranks * share->ranks;
-}
-
-static uint64_t bytes_of_flags(const mxg_share *share) {
-  return ((meet_flags(share) + share->asked) * sizeof(uint32_t) + 4095) / 4096 * 4096;
-}
-
-/* What a process says: the name, if it made the memory, and how many flags it asks for. */
-typedef struct flags_word {
-  char name[flags_name_room];
-  uint32_t asked;
-} flags_word;
-
-/* Those that all ask for. */
-static uint32_t common_flags(const flags_word *words, uint32_t world) {
-  for (uint32_t p = 1; p < world; p++)
-    if (words[p].asked != words[0].asked) return 0;
-  return words[0].asked;
-}
-
 static mxg_status share_flags(mxg_share *share, mxg_error *err) {
   const mxg_agreement *a = share->view->agreement;
   double deadline = share->view->deadline;
   bool makes = mxg_job_rank(a->job) == 0;
-  flags_word mine = {.asked = share->asked};
+  char name[flags_name_room] = "";
   mxg_error own = {0};
   share->ranks = share->view->plan->rank_count;
-  share->flags_bytes = bytes_of_flags(share);
+  share->flags_bytes = (uint64_t)(2 * MXG_MEET_LANES + 1) * share->ranks * share->ranks * sizeof(uint32_t);
+  share->flags_bytes = (share->flags_bytes + 4095) / 4096 * 4096;
   if (makes) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(mine.name, sizeof mine.name, "/mxgen-%ld-%lx%lx", (long)getpid(), (unsigned long)now.tv_sec,
+    snprintf(name, sizeof name, "/mxgen-%ld-%lx%lx", (long)getpid(), (unsigned long)now.tv_sec,
              (unsigned long)now.tv_nsec);
-    (void)open_flags(share, mine.name, true, &own);
+    (void)open_flags(share, name, true, &own);
   }
-  flags_word *words = mxg_alloc(mxg_job_world(a->job) * sizeof *words);
-  if (!words) mxg_fail_nomem(&own);
+  char *names = mxg_alloc((size_t)mxg_job_world(a->job) * sizeof name);
+  if (!names) mxg_fail_nomem(&own);
   mxg_status status = mxg_job_agree(a->job, "the flags of the run", &own, deadline, err);
   if (status == MXG_OK)
-    status = mxg_job_gather(a->job, "the flags of the run", &mine, sizeof mine, words, deadline, err);
+    status = mxg_job_gather(a->job, "the flags of the run", name, sizeof name, names, deadline, err);
   if (status == MXG_OK) {
-    words[0].name[sizeof words[0].name - 1] = 0;
-    share->asked = common_flags(words, mxg_job_world(a->job));
-    if (!makes) share->flags_bytes = bytes_of_flags(share);
-    if (!makes) (void)open_flags(share, words[0].name, false, &own);
+    names[sizeof name - 1] = 0;
+    if (!makes) (void)open_flags(share, names, false, &own);
     status = mxg_job_agree(a->job, "the flags of the run", &own, deadline, err);
   }
-  if (makes && *mine.name) (void)shm_unlink(mine.name);
-  mxg_free(words);
+  if (makes && *name) (void)shm_unlink(name);
+  mxg_free(names);
   if (status != MXG_OK) close_flags(share); /* on all of them: the next time all begin anew */
   return status;
 }
@@ -385,12 +363,7 @@ static mxg_status exchange(mxg_share *share, mxg_place *remote, mxg_error *err) 
   return status;
 }
 
-uint64_t mxg_share_flags(const mxg_share *share) {
-  return share && share->flags && share->asked ? share->flags_address + meet_flags(share) * sizeof(uint32_t) : 0;
-}
-
-mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, uint32_t flags, mxg_place *remote,
-                              mxg_error *err) {
+mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, mxg_place *remote, mxg_error *err) {
   mxg_job *job = view->agreement->job;
   mxg_error own = {0};
   bool fresh = !*out;
@@ -403,10 +376,7 @@ mxg_status mxg_share_exchange(mxg_share **out, const mxg_exec_view *view, uint32
       mxg_fail_nomem(&own);
   }
   MXG_TRY(mxg_job_agree(job, "the exchange of memory", &own, view->deadline, err));
-  if (!(*out)->flags) {
-    (*out)->asked = flags;
-    MXG_TRY(share_flags(*out, err));
-  }
+  if (!(*out)->flags) MXG_TRY(share_flags(*out, err));
   return exchange(*out, remote, err);
 }
 
@@ -491,5 +461,4 @@ void mxg_meet_release(mxg_share *share) {
       }
       share->flags[flag_index(share, set_all, 0, view->ranks[i], p)] = UINT32_MAX / 2;
     }
-  for (uint32_t i = 0; i < share->asked; i++) share->flags[meet_flags(share) + i] = 1;
 }

@@ -13,12 +13,8 @@ typedef struct mxg_share mxg_share;
 mxg_status mxg_share_check(const mxg_exec_view *view, mxg_error *err);
 
 /* Collective, with the GPU of the ranks here in use: what the agreement says is read elsewhere is exported, and what is
-** wanted here imported. `remote`: by array, gets the places of the wanted ones. *share: NULL before the first time, when
-** it gets `flags` flags of 32 bits, all 0, if all processes ask for as many. */
-mxg_status mxg_share_exchange(mxg_share **share, const mxg_exec_view *view, uint32_t flags, mxg_place *remote,
-                              mxg_error *err);
-/* Where the GPU has those flags; 0: there are none, or no share. */
-uint64_t mxg_share_flags(const mxg_share *share);
+** wanted here imported. `remote`: by array, gets the places of the wanted ones. *share: NULL before the first time. */
+mxg_status mxg_share_exchange(mxg_share **share, const mxg_exec_view *view, mxg_place *remote, mxg_error *err);
 /* `lost`: streams may still use it; what they use stays until the process ends. */
 void mxg_share_free(mxg_share *share, bool lost);
 
@@ -37,8 +33,8 @@ mxg_status mxg_meet_end(const mxg_share *share, uint32_t rank, uint32_t lane, mx
 mxg_status mxg_meet_all(const mxg_share *share, uint32_t rank, uint32_t turn, mxg_cu_stream *stream, mxg_error *err);
 /* Whether `rank`, which has come to a meeting of all, waits there for `other`. */
 bool mxg_meet_misses(const mxg_share *share, uint32_t rank, uint32_t other);
-/* After a deadline or a loss: whatever streams of ranks here wait for is let go, those flags too, so that they end. What
-** they then read and write is undefined, and the executor is only good for being freed. */
+/* After a deadline or a loss: whatever streams of ranks here wait for is let go, so that they end. What they then read
+** and write is undefined, and the executor is only good for being freed. */
 void mxg_meet_release(mxg_share *share);
 
 #endif

@@ -251,8 +251,7 @@ static mxg_status bind_array(mxg_gpu_team *team, uint32_t array, mxg_error *err)
 
 static mxg_status share(mxg_gpu_team *team, mxg_error *err) {
   MXG_TRY(mxg_gpu_use(team->ranks[0].gpu, err));
-  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->turns ? team->turns->count : 0, team->remote, err));
-  mxg_team_share_turns(team);
+  MXG_TRY(mxg_share_exchange(&team->share, team->view, team->remote, err));
   for (uint32_t i = 0; i < team->view->plan->array_count; i++) {
     if (!team->view->agreement->wanted[i]) continue;
     mxg_error none;

@@ -104,7 +104,6 @@ static mxg_status make_program(mxg_gpu_rank *r, bool part, uint32_t group, mxg_e
   team->build(r);
   r->program.nccl = r->nccl;
   r->program.batons = team->joint ? team->joint->batons : NULL;
-  r->program.flags = mxg_share_flags(team->share);
   r->program.deadline = mxg_team_patience(team);
   MXG_TRY(note_reads(r, err));
   const bool graph = !team->view->options.no_graph && !team->joint; /* a joint has one for all */

@@ -48,7 +48,7 @@ typedef struct mxg_gpu_rank {
  */
 typedef void (*mxg_gpu_build)(mxg_gpu_rank *rank);
 
-/* Ranks of one process that take turns: one thread starts them, and their graphs are one over all GPUs. */
+/* Ranks that take turns: one thread starts them, and their graphs are one over all GPUs. */
 typedef struct mxg_joint {
   mxg_cu_event **batons; /* by turn, each of the GPU of the turn's rank: recorded where it ends */
   mxg_cu_event **met;    /* by rank of the team, of stream 0 */
@@ -75,7 +75,7 @@ struct mxg_gpu_team {
   mxg_share *share;
   uint32_t meetings; /* of all processes so far */
   mxg_turns *turns;  /* that ranks take at their sources; NULL: none */
-  mxg_joint *joint;  /* NULL: ranks take no turns, or are of several processes; each is started by itself */
+  mxg_joint *joint;  /* of ranks that take turns; NULL: each is started by itself */
 };
 
 enum { MXG_MADE_WHOLE = 1, MXG_MADE_PARTS = 2, MXG_MADE_ALL = 3 };
@@ -139,14 +139,10 @@ void mxg_team_give_up(mxg_gpu_team *team);
 mxg_status mxg_rank_meet_begin(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 mxg_status mxg_rank_meet_end(mxg_gpu_rank *rank, uint32_t group, mxg_cu_stream *stream, mxg_error *err);
 
-/* ---- ranks that take turns: team_turns.c ---- */
+/* ---- ranks that take turns: team_turns.c, and joint.c for teams with a joint ---- */
 
-/* Once, before anything is bound: whether there are turns; ranks of one process then get their joint. */
+/* Once, before anything is bound: whether there are turns; then the team gets its joint. */
 mxg_status mxg_team_find_turns(mxg_gpu_team *team, mxg_error *err);
-/* With a job, after mxg_share_exchange: turns are given up where not all processes take them. */
-void mxg_team_share_turns(mxg_gpu_team *team);
-
-/* ---- ranks of one process that take turns: joint.c. All of it but the first is for teams with a joint ---- */
 
 mxg_status mxg_team_make_joint(mxg_gpu_team *team, mxg_error *err);
 /* What the programs of `rank`, which is about to make them, need. */

@@ -10,10 +10,10 @@
 /* While both GPUs pull: copy engines 394 GB/s, because they ask for more bytes at a time than kernels, 337 GB/s;
 ** NCCL's all-gather of 512 MiB 267 GB/s, and about 20 us for the smallest. Conversions: 3.9 TB/s of 4.23 that memcpy
 ** has. What copies cost besides is from 29 MB in 117 us and 1.7 GB in 4508 us, by 390 GB/s. */
-#define TWO_GPUS_OF(memory_rate)                                                                          \
-  {                                                                                                       \
-    .copy_pull = 394e9, .kernel_pull = 337e9, .nccl_pull = 267e9, .memory = (memory_rate), .start = 5e-6, \
-    .bucket_start = 4e-6, .copy_start = 34e-6, .nccl_start = 20e-6, .copy_share = .98                     \
+#define TWO_GPUS_OF(memory_rate)                                                                           \
+  {                                                                                                        \
+    .copy_pull = 394e9, .kernel_pull = 337e9, .nccl_pull = 267e9, .memory = (memory_rate), .start = 5e-6,  \
+    .bucket_start = 4e-6, .copy_start = 34e-6, .nccl_start = 20e-6, .copy_share = .98, .several_copy = .98 \
   }
 const mxg_rates mxg_default_rates = TWO_GPUS_OF(3.9e12);
 const char mxg_default_rates_name[] = "two H200 with 18 NVLinks";
@@ -69,8 +69,15 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 
 /* What is left of the rates where sources are several ranks: four H100s pull 375 GB/s each from the next one where
 ** two pull 391, kernels 318 to 330 where two have 337. Copies in turns (turns.h) have 364 to 375, model by model, but
-** small ones wait for each other: 207 us where 45 MB are received in all. */
-static const double several_copy = .98, several_kernel = .955, several_copy_start = 50e-6;
+** small ones wait for each other: 207 us where 45 MB are received in all. Without turns ranks meet at the same source:
+** 207 to 276. */
+static const double several_kernel = .955, several_copy_start = 50e-6, without_turns = .62;
+
+mxg_rates mxg_rates_apart(const mxg_rates *rates) {
+  mxg_rates apart = *rates;
+  apart.several_copy *= without_turns;
+  return apart;
+}
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.19 of the
 ** longer where they are alike. Measured, with memory's time over the link's: 0.47 (two H200) 1.03; 0.65, 0.89, 1.02 and
@@ -89,7 +96,7 @@ static double copied_memory(const mxg_load *load) {
 double mxg_cost(const mxg_rates *rates, mxg_transport transport, const mxg_load *load) {
   double received = (double)load->received, convert = (double)load->converted / rates->memory;
   assert(transport == MXG_COPY || transport == MXG_DIRECT || transport == MXG_NCCL);
-  double copy_pull = rates->copy_pull * rates->copy_share * (load->several ? several_copy : 1);
+  double copy_pull = rates->copy_pull * rates->copy_share * (load->several ? rates->several_copy : 1);
   double kernel_pull = rates->kernel_pull * (load->several ? several_kernel : 1);
   if (transport == MXG_DIRECT)
     return longer(received / kernel_pull, convert) + rates->start + load->buckets * rates->bucket_start;

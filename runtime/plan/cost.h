@@ -17,6 +17,7 @@ typedef struct mxg_rates {
   double copy_start;   /* of copies: the first chunk's way and the last one's conversion */
   double nccl_start;   /* of one collective */
   double copy_share;   /* what is left of copy_pull where a schedule copies, chunk by chunk */
+  double several_copy; /* what is left of that where sources are several ranks */
 } mxg_rates;
 
 /* Measured on two H200 of one host (18 NVLinks between them, CUDA 13.0, NCCL 2.28; medians). Other machines have other
@@ -25,6 +26,8 @@ extern const mxg_rates mxg_default_rates;
 extern const char mxg_default_rates_name[];
 /* Those of a GPU of this name, where they are known, else the defaults. *name: whose they are. */
 const mxg_rates *mxg_rates_of(const char *gpu, const char **name);
+/* Where each rank is a process of its own: copies take no turns at their sources. */
+mxg_rates mxg_rates_apart(const mxg_rates *rates);
 
 typedef struct mxg_load {
   uint64_t received, converted; /* bytes; converted: read and written */

@@ -29,7 +29,8 @@ static void costs_are_what_the_rates_say(void **state) {
                            .bucket_start = 2e-6,
                            .copy_start = 10e-6,
                            .nccl_start = 20e-6,
-                           .copy_share = .5};
+                           .copy_share = .5,
+                           .several_copy = .9};
   const mxg_load pulls = {1000000000, 2000000000, 0, 3, false}, local = {0, 2000000000, 0, 3, false};
   const mxg_load straight = {1000000000, 2000000000, 1000000000, 3, false},
                  heavy = {1000000000, 18000000000, 0, 3, false};
@@ -43,7 +44,10 @@ static void costs_are_what_the_rates_say(void **state) {
   assert_near(mxg_cost(&rates, MXG_DIRECT, &pulls), 0.02 + 7e-6, 1e-9);
   /* Links that several share are slower. */
   assert_near(mxg_cost(&rates, MXG_DIRECT, &several), 0.02 / .955 + 7e-6, 1e-8);
-  assert_true(mxg_cost(&rates, MXG_COPY, &several) > 0.02 / .98);
+  assert_true(mxg_cost(&rates, MXG_COPY, &several) > 0.02 / .9);
+  const mxg_rates apart = mxg_rates_apart(&rates);
+  assert_true(mxg_cost(&apart, MXG_COPY, &several) > 0.02 / .57);
+  assert_near(mxg_cost(&apart, MXG_COPY, &pulls), mxg_cost(&rates, MXG_COPY, &pulls), 1e-12);
   assert_near(mxg_cost(&rates, MXG_NCCL, &pulls), 0.025 + 60e-6 + 0.002 / 3 + 1e-6, 1e-9);
   assert_near(mxg_cost_floor(&rates, &local), 0.002, 1e-9);
   assert_near(mxg_cost(&rates, MXG_COPY, &local), 0.002 + 1e-6, 1e-9); /* nothing is copied */
