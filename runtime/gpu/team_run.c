@@ -18,8 +18,14 @@
 enum { default_timeout_ms = 60000 };
 static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
 static const double let_go_patience = 0.15;               /* for streams that were let go to end */
-/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline. */
-enum { starts_ahead = 32 };
+/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline, and no loss of
+** another process. */
+enum { starts_ahead = 32, ops_ahead = 1024 };
+
+static unsigned ahead_of(const mxg_gpu_program *program) {
+  const size_t runs = ops_ahead / (program->count + 1);
+  return runs < 2 ? 2 : runs < starts_ahead ? (unsigned)runs : starts_ahead;
+}
 
 /* ---- one thread a rank ---- */
 
@@ -378,11 +384,12 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
   char name[16];
   snprintf(name, sizeof name, "%u", r->rank);
   mxg_range_begin("rank ", name); /* the run's own is of another thread */
+  const unsigned ahead = ahead_of(&r->program);
   r->started = mxg_now();
   memset(r->program.seen_at, 0, r->program.step_count * sizeof *r->program.seen_at);
   for (unsigned i = 0; i < c->repeats; i++) {
-    if (c->begin && i >= starts_ahead && status == MXG_OK)
-      status = wait_for(c, r, &r->program, r->times[3 * (i - starts_ahead) + 2], err);
+    if (c->begin && i >= ahead && status == MXG_OK)
+      status = wait_for(c, r, &r->program, r->times[3 * (i - ahead) + 2], err);
     if (c->begin) {
       mxg_status began = c->begin(c, r, i, status != MXG_OK, err);
       if (status == MXG_OK) status = began;
@@ -409,10 +416,11 @@ static mxg_status run_rank(mxg_crew *c, mxg_gpu_rank *r, mxg_error *err) {
 
 static mxg_status start_jointly(mxg_crew *c, unsigned i, mxg_error *err) {
   mxg_gpu_team *team = c->team;
-  for (uint32_t k = 0; k < team->count && c->begin_all && i >= starts_ahead; k++) {
+  const unsigned ahead = ahead_of(&team->ranks[0].program);
+  for (uint32_t k = 0; k < team->count && c->begin_all && i >= ahead; k++) {
     mxg_gpu_rank *r = &team->ranks[k];
     MXG_TRY(mxg_gpu_use(r->gpu, err));
-    MXG_TRY(wait_for(c, r, &r->program, r->times[3 * (i - starts_ahead) + 2], err));
+    MXG_TRY(wait_for(c, r, &r->program, r->times[3 * (i - ahead) + 2], err));
   }
   if (c->begin_all) MXG_TRY(c->begin_all(c, i, err));
   const double begin = mxg_now();
