@@ -69,6 +69,7 @@ typedef struct task {
   plane src, src_scale, dst, dst_scale, down, down_scale; /* down: the columnwise target of both */
   mx_entry *host_entries;                                 /* over the band, in host memory */
   uint64_t tables[sets_most];
+  mx_entry first[sets_most]; /* of each table */
   mxg_cu_module *module;
   mxg_cu_function *function;
 } task;
@@ -294,6 +295,7 @@ static mxg_status feed(bench *b, task *t) {
                   {t->dst.gpu[s], t->down.gpu[s]},
                   {t->dst_scale.gpu[s], t->down_scale.gpu[s]}};
     make_entries(t, entries, &t->tiles, gpu, t->repeats);
+    t->first[s] = entries[0];
     if (status == MXG_OK) status = mxg_gpu_alloc(&t->tables[s], t->count * sizeof *entries, b->err);
     if (status == MXG_OK)
       status = mxg_gpu_copy(t->tables[s], (uintptr_t)entries, t->count * sizeof *entries, b->stream, b->err);
@@ -367,7 +369,8 @@ static int by_value(const void *a, const void *b) {
 typedef mxg_status (*put_one)(bench *b, task *t, uint32_t set);
 
 static mxg_status put_launch(bench *b, task *t, uint32_t set) {
-  return mxg_gpu_launch(t->function, t->tiles, t->kernel.threads, t->tables[set], t->count, b->stream, b->err);
+  const mxg_gpu_work work = {t->tables[set], t->tiles, t->count, &t->first[set]};
+  return mxg_gpu_launch(t->function, t->kernel.threads, &work, b->stream, b->err);
 }
 
 /* Copies of half the work's bytes, read and written, between the work's larger planes in turn. */
@@ -524,12 +527,13 @@ static mxg_status time_host(bench *b, double *us) {
   mxg_status status = compile(b, &t, &arena);
   if (status == MXG_OK) status = mxg_gpu_alloc(&t.tables[0], sizeof entry, b->err);
   if (status == MXG_OK) status = mxg_gpu_copy(t.tables[0], (uintptr_t)&entry, sizeof entry, b->stream, b->err);
+  const mxg_gpu_work work = {t.tables[0], 1, 1, &entry};
   for (int i = 0; i < 5 && status == MXG_OK; i++) {
     struct timespec start, end;
     status = mxg_stream_wait(b->stream, b->err);
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
     for (int k = 0; k < 500 && status == MXG_OK; k++)
-      status = mxg_gpu_launch(t.function, 1, t.kernel.threads, t.tables[0], 1, b->stream, b->err);
+      status = mxg_gpu_launch(t.function, t.kernel.threads, &work, b->stream, b->err);
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
     best[i] = ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) / 500 / 1000;
   }

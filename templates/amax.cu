@@ -8,8 +8,8 @@ static_assert(MX_DST_SCALE == MX_SCALE_AMAX, "the largest magnitude goes to a ce
 
 constexpr mx_u32 MX_STEPS = mx_ceil_div(MX_TILE_UNITS, MX_THREADS);
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
   mx_u32 largest = 0;

@@ -42,11 +42,11 @@ MX_FN void mx_tile_shares(const mx_entry &e, mx_u32 cols) {
     mx_u64 src = mx_src_address(e, row, col), dst = mx_dst_address(e, row, col);
     mx_elems<MX_VEC> from[MX_BATCH];
 #pragma unroll
-    for (mx_u32 b = 0; b < MX_BATCH; b++, src += (mx_u64)(mx_u32)e.src_ld * MX_SRC_SIZE)
+    for (mx_u32 b = 0; b < MX_BATCH; b++, src += (mx_u64)e.src_ld * MX_SRC_SIZE)
       from[b] = mx_read_elems_at<MX_VEC>(src, MX_VEC);
     const mx_u32 scale = mx_src_scale(e, scale_row, scale_col);
 #pragma unroll
-    for (mx_u32 b = 0; b < MX_BATCH; b++, dst += (mx_u64)(mx_u32)e.dst_ld * MX_DST_SIZE) mx_store(dst, from[b].pack);
+    for (mx_u32 b = 0; b < MX_BATCH; b++, dst += (mx_u64)e.dst_ld * MX_DST_SIZE) mx_store(dst, from[b].pack);
     mx_put_scale(e, scale_row, scale_col, scale);
   }
 }
@@ -88,8 +88,8 @@ template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+    MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   if constexpr (MX_SHARES) {
     if (MX_ONLY_WHOLE || mx_by_shares<MX_TILE_UNITS / 2>(e, blockIdx.x, cols, cols / 32)) {

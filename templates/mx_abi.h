@@ -25,15 +25,19 @@ enum mx_nan { MX_NAN_BLOCK = 0, MX_NAN_ELEMENT = 1 };
 /* A block as large as the matrix: one scale for all of it. */
 #define MX_WHOLE 0xffffffffu
 
+/* How memory is read best. FAR: the source is in another GPU's memory, and comes sector by sector. BESIDE: copies are
+** under way, and few blocks at a time. */
+enum mx_entry_flag { MX_FAR = 1, MX_BESIDE = 2 };
+
 /* One rectangle of work: `rows` x `cols` elements of a source matrix become the same rectangle of a target matrix.
 ** Addresses are those of the *matrices'* element (0, 0) and scale (0, 0), so that row / block and column / block
 ** give the scale's indices on either side; a matrix that is staged in part has its address moved back accordingly.
-** `*_ld`: elements between two rows, below 2^32. `*_scale_ld`: compact and padded: scales between two rows of
+** `*_ld`: elements between two rows. `flags`: of mx_entry_flag. `*_scale_ld`: compact and padded: scales between two rows of
 ** scales; swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries before
 ** this one. */
 typedef struct mx_entry {
   mx_u64 src, src_scale, dst, dst_scale;
-  mx_u64 src_ld, dst_ld;
+  mx_u32 src_ld, flags, dst_ld, unused;
   mx_u32 src_row, src_col, dst_row, dst_col;
   mx_u32 rows, cols;
   mx_u32 src_scale_ld, dst_scale_ld;

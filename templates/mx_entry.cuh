@@ -7,8 +7,8 @@
 #include "mx_load.cuh"
 #include "mx_params.h"
 
-/* For counting instructions, never for running: whole tiles and places below 2^32 are taken for granted, so that
-** what is left of a kernel is what a thread of a large matrix runs. */
+/* For counting instructions, never for running: one entry, whole tiles and places below 2^32 are taken for granted, so
+** that what is left of a kernel is what a thread of a large matrix runs. */
 #ifdef MX_ONLY_WHOLE_TILES
 constexpr bool MX_ONLY_WHOLE = true;
 #else
@@ -32,7 +32,8 @@ MX_FN mx_entry mx_read_entry(const mx_entry *entry) {
   e.src = mx_entry_word<0>(entry), e.dst = mx_entry_word<16>(entry);
   e.src_scale = MX_SRC_SCALE != MX_SCALE_NONE ? mx_entry_word<8>(entry) : 0;
   e.dst_scale = MX_DST_SCALE != MX_SCALE_NONE ? mx_entry_word<24>(entry) : 0;
-  e.src_ld = mx_entry_word<32>(entry), e.dst_ld = mx_entry_word<40>(entry);
+  const mx_u64 src_ld = mx_entry_word<32>(entry);
+  e.src_ld = (mx_u32)src_ld, e.flags = (mx_u32)(src_ld >> 32), e.dst_ld = (mx_u32)mx_entry_word<40>(entry);
   const mx_u64 src_at = mx_entry_word<48>(entry), dst_at = mx_entry_word<56>(entry);
   const mx_u64 extent = mx_entry_word<64>(entry);
   const mx_u64 scale_ld = MX_SRC_SCALE != MX_SCALE_NONE || MX_DST_SCALE != MX_SCALE_NONE ? mx_entry_word<72>(entry) : 0;
@@ -61,8 +62,16 @@ MX_FN mx_u32 mx_find_index(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   return low;
 }
 
+/* What every kernel is given: the table of entries, and where it has one entry that once more, so that blocks need not
+** wait for memory before they know their work. */
+#define MX_WORK const mx_entry *entries, mx_u32 count, const __grid_constant__ mx_entry only
+
 MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   return mx_read_entry(entries + mx_find_index(entries, count, tile));
+}
+
+MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, const mx_entry &only, mx_u64 tile) {
+  return MX_ONLY_WHOLE || count == 1 ? only : mx_find_entry(entries, count, tile);
 }
 
 /* A constant where all entries agree. */

@@ -37,7 +37,50 @@ template <mx_u32 SIZE, mx_u32 BYTES> MX_FN void mx_put(mx_pack<BYTES> &pack, mx_
   pack.word[k * SIZE / 4] |= value << (k * SIZE * 8 % 32);
 }
 
-template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load(mx_u64 address) {
+/* What the L2 is asked for: STREAMED, to let go soon of what is read or written; KEPT, to let go of it last. A kernel
+** that writes more than it reads is faster when what it reads is kept, though nobody reads it again: writes then leave
+** for DRAM in better order. Written with KEPT is what the L2 does by itself. */
+enum mx_policy { MX_STREAMED, MX_KEPT };
+
+#if defined(__CUDACC__)
+MX_FN mx_u64 mx_keeping() {
+  mx_u64 hint;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(hint));
+  return hint;
+}
+
+MX_FN mx_u32 mx_load_keeping_4(mx_u64 address) {
+  mx_u32 v;
+  asm("ld.global.L2::cache_hint.u32 %0, [%1], %2;" : "=r"(v) : "l"(address), "l"(mx_keeping()));
+  return v;
+}
+
+MX_FN uint2 mx_load_keeping_8(mx_u64 address) {
+  uint2 v;
+  asm("ld.global.L2::cache_hint.v2.u32 {%0, %1}, [%2], %3;" : "=r"(v.x), "=r"(v.y) : "l"(address), "l"(mx_keeping()));
+  return v;
+}
+
+MX_FN uint4 mx_load_keeping_16(mx_u64 address) {
+  uint4 v;
+  asm("ld.global.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(address), "l"(mx_keeping()));
+  return v;
+}
+
+MX_FN void mx_store_kept_16(mx_u64 address, uint4 v) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+#else
+MX_FN mx_u32 mx_load_keeping_4(mx_u64 address) { return __ldcs((const mx_u32 *)address); }
+MX_FN uint2 mx_load_keeping_8(mx_u64 address) { return __ldcs((const uint2 *)address); }
+MX_FN uint4 mx_load_keeping_16(mx_u64 address) { return __ldcs((const uint4 *)address); }
+MX_FN void mx_store_kept_16(mx_u64 address, uint4 v) { __stcs((uint4 *)address, v); }
+#endif
+
+template <mx_u32 BYTES, mx_policy POLICY = MX_STREAMED> MX_FN mx_pack<BYTES> mx_load(mx_u64 address) {
   static_assert(mx_is_power(BYTES), "a pack is a power of two of bytes, so that aligned accesses divide it");
   mx_pack<BYTES> pack;
   if constexpr (BYTES == 1) {
@@ -45,14 +88,14 @@ template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load(mx_u64 address) {
   } else if constexpr (BYTES == 2) {
     pack.word[0] = __ldcs((const mx_u16 *)address);
   } else if constexpr (BYTES == 4) {
-    pack.word[0] = __ldcs((const mx_u32 *)address);
+    pack.word[0] = POLICY == MX_KEPT ? mx_load_keeping_4(address) : __ldcs((const mx_u32 *)address);
   } else if constexpr (BYTES == 8) {
-    const uint2 v = __ldcs((const uint2 *)address);
+    const uint2 v = POLICY == MX_KEPT ? mx_load_keeping_8(address) : __ldcs((const uint2 *)address);
     pack.word[0] = v.x, pack.word[1] = v.y;
   } else {
 #pragma unroll
     for (mx_u32 i = 0; i < BYTES / 16; i++) {
-      const uint4 v = __ldcs((const uint4 *)address + i);
+      const uint4 v = POLICY == MX_KEPT ? mx_load_keeping_16(address + i * 16) : __ldcs((const uint4 *)address + i);
       pack.word[i * 4] = v.x, pack.word[i * 4 + 1] = v.y, pack.word[i * 4 + 2] = v.z, pack.word[i * 4 + 3] = v.w;
     }
   }
@@ -79,7 +122,8 @@ template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load_kept(mx_u64 address) {
   return pack;
 }
 
-template <mx_u32 BYTES> MX_FN void mx_store(mx_u64 address, const mx_pack<BYTES> &pack) {
+template <mx_u32 BYTES, mx_policy POLICY = MX_STREAMED>
+MX_FN void mx_store(mx_u64 address, const mx_pack<BYTES> &pack) {
   static_assert(mx_is_power(BYTES), "a pack is a power of two of bytes, so that aligned accesses divide it");
   if constexpr (BYTES == 1) {
     __stcs((mx_u8 *)address, (mx_u8)pack.word[0]);
@@ -91,9 +135,13 @@ template <mx_u32 BYTES> MX_FN void mx_store(mx_u64 address, const mx_pack<BYTES>
     __stcs((uint2 *)address, make_uint2(pack.word[0], pack.word[1]));
   } else {
 #pragma unroll
-    for (mx_u32 i = 0; i < BYTES / 16; i++)
-      __stcs((uint4 *)address + i,
-             make_uint4(pack.word[i * 4], pack.word[i * 4 + 1], pack.word[i * 4 + 2], pack.word[i * 4 + 3]));
+    for (mx_u32 i = 0; i < BYTES / 16; i++) {
+      const uint4 v = make_uint4(pack.word[i * 4], pack.word[i * 4 + 1], pack.word[i * 4 + 2], pack.word[i * 4 + 3]);
+      if constexpr (POLICY == MX_KEPT)
+        mx_store_kept_16(address + i * 16, v);
+      else
+        __stcs((uint4 *)address + i, v);
+    }
   }
 }
 

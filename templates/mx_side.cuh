@@ -24,11 +24,11 @@ static_assert(MX_DST_LAYOUT != MX_SWIZZLED || MX_DST_SCALE == MX_SCALE_E8M0, "on
 
 /* Rows and the distance of rows fit 32 bits, their product does not. */
 MX_FN mx_u64 mx_src_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
-  return e.src + ((mx_u64)(e.src_row + row) * (mx_u32)e.src_ld + (e.src_col + col)) * MX_SRC_SIZE;
+  return e.src + ((mx_u64)(e.src_row + row) * e.src_ld + (e.src_col + col)) * MX_SRC_SIZE;
 }
 
 MX_FN mx_u64 mx_dst_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
-  return e.dst + ((mx_u64)(e.dst_row + row) * (mx_u32)e.dst_ld + (e.dst_col + col)) * MX_DST_SIZE;
+  return e.dst + ((mx_u64)(e.dst_row + row) * e.dst_ld + (e.dst_col + col)) * MX_DST_SIZE;
 }
 
 /* ---- scales ------------------------------------------------------------------------------------------------------ */
@@ -89,10 +89,10 @@ template <mx_u32 N> struct mx_source {
 };
 
 /* `kept`: how many of the N are there, at least 1; the rest become zeros. */
-template <mx_u32 N> MX_FN mx_elems<N> mx_read_elems_at(mx_u64 address, mx_u32 kept) {
+template <mx_u32 N, mx_policy POLICY = MX_STREAMED> MX_FN mx_elems<N> mx_read_elems_at(mx_u64 address, mx_u32 kept) {
   mx_elems<N> elems;
   if (kept >= N)
-    elems.pack = mx_load<N * MX_SRC_SIZE>(address);
+    elems.pack = mx_load<N * MX_SRC_SIZE, POLICY>(address);
   else
     elems.pack = mx_load_some<MX_SRC_SIZE, N * MX_SRC_SIZE>(address, kept);
   return elems;
@@ -261,10 +261,11 @@ template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 rec
   return values;
 }
 
-template <mx_u32 N> MX_FN void mx_write_at(mx_u64 address, const mx_values<N> &values, mx_u32 kept) {
+template <mx_u32 N, mx_policy POLICY = MX_STREAMED>
+MX_FN void mx_write_at(mx_u64 address, const mx_values<N> &values, mx_u32 kept) {
   const mx_pack<N *MX_DST_SIZE> pack = mx_encode_all(values);
   if (kept >= N)
-    mx_store(address, pack);
+    mx_store<N * MX_DST_SIZE, POLICY>(address, pack);
   else
     mx_store_some<MX_DST_SIZE>(address, pack, kept);
 }

@@ -20,7 +20,7 @@ template <mx_u32 N, mx_u32 ROWS> struct mx_strip {
 template <mx_u32 N, mx_u32 ROWS>
 MX_FN void mx_read_strip(mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows) {
   mx_u64 address = mx_src_address(e, row, col);
-  const mx_u64 step = (mx_u64)(mx_u32)e.src_ld * MX_SRC_SIZE;
+  const mx_u64 step = (mx_u64)e.src_ld * MX_SRC_SIZE;
   if constexpr (MX_KEEP_VALUES) {
     mx_source<N> from[ROWS];
 #pragma unroll
@@ -68,7 +68,7 @@ template <mx_u32 N, mx_u32 ROWS>
 MX_FN void mx_write_strip(const mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows,
                           const mx_u32 *reciprocal) {
   mx_u64 address = mx_dst_address(e, row, col);
-  const mx_u64 step = (mx_u64)(mx_u32)e.dst_ld * MX_DST_SIZE;
+  const mx_u64 step = (mx_u64)e.dst_ld * MX_DST_SIZE;
 #pragma unroll
   for (mx_u32 r = 0; r < ROWS; r++, address += step) {
     if (r >= rows) continue;

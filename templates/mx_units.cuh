@@ -38,8 +38,8 @@ template <mx_u32 UNIT> MX_FN mx_walk mx_walk_to(const mx_entry &e, const mx_tile
   w.row = spot.row, w.at = spot.at, w.wide = tile.wide;
   w.src = mx_src_address(e, spot.row, spot.at * UNIT + skip);
   w.dst = mx_dst_address(e, spot.row, spot.at * UNIT + skip);
-  w.src_wrap = (e.src_ld - (mx_u64)tile.wide * UNIT) * MX_SRC_SIZE;
-  w.dst_wrap = (e.dst_ld - (mx_u64)tile.wide * UNIT) * MX_DST_SIZE;
+  w.src_wrap = ((mx_u64)e.src_ld - (mx_u64)tile.wide * UNIT) * MX_SRC_SIZE;
+  w.dst_wrap = ((mx_u64)e.dst_ld - (mx_u64)tile.wide * UNIT) * MX_DST_SIZE;
   return w;
 }
 

@@ -109,8 +109,8 @@ MX_FN void mx_whole_rows(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u8 *held,
   constexpr mx_u32 steps = MX_BLOCK / MX_ROWS_A_STEP, batch = mx_min(steps, 8);
   const mx_u32 x = threadIdx.x % MX_RUNS_ACROSS, down = threadIdx.x / MX_RUNS_ACROSS;
   mx_u64 src = mx_src_address(e, row + down, col + x * MX_RUN), dst = mx_dst_address(e, row + down, col + x * MX_RUN);
-  const mx_u64 src_step = (mx_u64)(mx_u32)e.src_ld * MX_ROWS_A_STEP * MX_SRC_SIZE;
-  const mx_u64 dst_step = (mx_u64)(mx_u32)e.dst_ld * MX_ROWS_A_STEP * MX_DST_SIZE;
+  const mx_u64 src_step = (mx_u64)e.src_ld * MX_ROWS_A_STEP * MX_SRC_SIZE;
+  const mx_u64 dst_step = (mx_u64)e.dst_ld * MX_ROWS_A_STEP * MX_DST_SIZE;
   mx_u8 *hold = held + down * MX_PITCH + x * MX_RUN * MX_SRC_SIZE;
   mx_u8 *scale = row_scales + down * MX_TILE_UNITS + x / MX_ACROSS;
 #pragma unroll
@@ -168,7 +168,7 @@ MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const 
   if (part == 0) mx_put_column_scales<MX_STRIP>(down, row, col, MX_STRIP, scales);
   mx_u64 dst = mx_dst_address(down, row + own, col);
 #pragma unroll
-  for (mx_u32 r = 0; r < MX_ROWS; r++, dst += (mx_u64)(mx_u32)down.dst_ld * MX_DST_SIZE) {
+  for (mx_u32 r = 0; r < MX_ROWS; r++, dst += (mx_u64)down.dst_ld * MX_DST_SIZE) {
     mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
 #pragma unroll
     for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
@@ -187,7 +187,7 @@ MX_FN void mx_whole_tile(const mx_entry &e, const mx_entry &down, const mx_tile 
   mx_whole_columns(down, row, col, held, found);
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
   alignas(16) __shared__ mx_u8 held[MX_BLOCK][MX_PITCH];
   __shared__ mx_u8 row_scales[MX_BLOCK][MX_TILE_UNITS];
   __shared__ mx_u32 found[MX_STRIP][MX_PARTS][MX_TOGETHER];

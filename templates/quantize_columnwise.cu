@@ -71,8 +71,8 @@ template <bool FULL, mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, con
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+    MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, blockIdx.x); /* `only` takes registers, and all are in use here */
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), cols);
   constexpr bool even = MX_TILE_UNITS % (MX_STRIPS * MX_STRIP) == 0 && MX_STRIPS * MX_PARTS == MX_THREADS &&

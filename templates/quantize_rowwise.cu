@@ -51,8 +51,8 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
         } else {
           walk[b] = walk[b - 1];
           walk[b].row += 32;
-          walk[b].src += (mx_u64)(mx_u32)e.src_ld * 32 * MX_SRC_SIZE;
-          walk[b].dst += (mx_u64)(mx_u32)e.dst_ld * 32 * MX_DST_SIZE;
+          walk[b].src += (mx_u64)e.src_ld * 32 * MX_SRC_SIZE;
+          walk[b].dst += (mx_u64)e.dst_ld * 32 * MX_DST_SIZE;
         }
       } else if (b == 0) {
         walk[b] = mx_walk_to<MX_BLOCK>(e, tile, unit, lane * MX_RUN);
@@ -101,8 +101,8 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+    MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
   constexpr bool whole = mx_rounds<MX_TEAMS, MX_BATCH>() * (MX_THREADS / MX_LANES) * MX_BATCH == MX_TILE_UNITS;

@@ -94,7 +94,7 @@ MX_FN void mx_whole_block(const mx_entry &e, const mx_spot &block) {
   mx_u64 src = mx_src_address(e, row, col), dst = mx_dst_address(e, row, col);
   mx_source<MX_RUN> from[MX_RUNS];
 #pragma unroll
-  for (mx_u32 r = 0; r < MX_RUNS; r++, src += (mx_u64)(mx_u32)e.src_ld * MX_ROWS_A_RUN * MX_SRC_SIZE)
+  for (mx_u32 r = 0; r < MX_RUNS; r++, src += (mx_u64)e.src_ld * MX_ROWS_A_RUN * MX_SRC_SIZE)
     from[r].elems = mx_read_elems_at<MX_RUN>(src, MX_RUN);
 #pragma unroll
   for (mx_u32 r = 0; r < MX_RUNS; r++) from[r].scales = mx_read_scales<MX_RUN>(e, row + r * MX_ROWS_A_RUN, col, MX_RUN);
@@ -103,7 +103,7 @@ MX_FN void mx_whole_block(const mx_entry &e, const mx_spot &block) {
   for (mx_u32 r = 0; r < MX_RUNS; r++) largest = mx_max(largest, mx_largest_of_run(from[r], MX_RUN));
   const mx_chosen chosen = mx_choose(mx_largest_of_block(largest));
 #pragma unroll
-  for (mx_u32 r = 0; r < MX_RUNS; r++, dst += (mx_u64)(mx_u32)e.dst_ld * MX_ROWS_A_RUN * MX_DST_SIZE)
+  for (mx_u32 r = 0; r < MX_RUNS; r++, dst += (mx_u64)e.dst_ld * MX_ROWS_A_RUN * MX_DST_SIZE)
     mx_write_at<MX_RUN>(dst, mx_scaled(mx_values_of(from[r]), chosen.reciprocal), MX_RUN);
   if (threadIdx.x == 0) mx_put_scale(e, row, col, chosen.scale);
 }
@@ -135,8 +135,8 @@ template <bool FULL> MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_ti
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+    MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile =
       mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_DST_BLOCK_ROWS), mx_ceil_div(cols, MX_DST_BLOCK_COLS));

@@ -11,8 +11,8 @@ constexpr mx_u32 MX_STEPS = mx_ceil_div(MX_TILE_UNITS, MX_THREADS);
 /* Units in flight: up to 64 bytes of a thread's loads, at most 8 of them. */
 constexpr mx_u32 MX_BATCH = mx_min(MX_STEPS, mx_max(1, mx_min(8, 64 / (MX_VEC * MX_SRC_SIZE))));
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(const mx_entry *entries, mx_u32 count) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x);
+extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
+  const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_VEC));
   const mx_chosen chosen = mx_choose(*(const mx_u32 *)e.src_scale);

@@ -82,7 +82,10 @@ static void spread(mxg_gpu_program *program, copied *events) {
       const copied *event = &events[op->index];
       if (done[event->stream] < event->count) done[event->stream] = event->count;
     }
-    if (op->kind == MXG_OP_LAUNCH && op->stream == 0) op->u.launch.beside = memcmp(done, all, sizeof all) != 0;
+    if (op->kind != MXG_OP_LAUNCH || op->stream != 0) continue;
+    op->u.launch.beside = memcmp(done, all, sizeof all) != 0;
+    for (uint32_t k = 0; k < op->u.launch.count && op->u.launch.beside; k++)
+      program->entries[op->u.launch.first + k].flags |= MX_BESIDE;
   }
 }
 
@@ -184,10 +187,13 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
     return mxg_gpu_fill_rows(op->u.fill.dst, op->u.fill.pitch, op->u.fill.byte, op->u.fill.bytes, op->u.fill.height,
                              stream, err);
   case MXG_OP_MARK: return mxg_gpu_fill(program->done + op->index, 1, 1, stream, err);
-  case MXG_OP_LAUNCH:
-    return mxg_gpu_launch_spread(functions[op->index], op->u.launch.tiles, plan->kernels[op->index].threads,
-                                 op->u.launch.shared_bytes, program->table + op->u.launch.first * sizeof(mx_entry),
-                                 op->u.launch.count, stream, err);
+  case MXG_OP_LAUNCH: {
+    const uint32_t first = op->u.launch.first;
+    const mxg_gpu_work work = {program->table + first * sizeof(mx_entry), op->u.launch.tiles, op->u.launch.count,
+                               &program->entries[first]};
+    return mxg_gpu_launch_spread(functions[op->index], plan->kernels[op->index].threads, op->u.launch.shared_bytes,
+                                 &work, stream, err);
+  }
   case MXG_OP_RECORD: return mxg_event_record(program->events[op->index], stream, err);
   case MXG_OP_FOLLOW: return mxg_event_follow(stream, program->events[op->index], err);
   case MXG_OP_EXCHANGE: return give_exchange(program, op, err);

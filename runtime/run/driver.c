@@ -572,20 +572,23 @@ mxg_status mxg_function_spread(unsigned *shared_bytes, mxg_cu_function *function
   return MXG_OK;
 }
 
-mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsigned threads, unsigned shared_bytes,
-                                 uint64_t entries, uint32_t count, mxg_cu_stream *stream, mxg_error *err) {
-  if (!tiles || !count) return MXG_OK;
-  if (tiles > INT32_MAX)
+mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, unsigned threads, unsigned shared_bytes,
+                                 const mxg_gpu_work *work, mxg_cu_stream *stream, mxg_error *err) {
+  if (!work->tiles || !work->count) return MXG_OK;
+  if (work->tiles > INT32_MAX)
     return mxg_fail(err, MXG_ERR_UNSUPPORTED, 643, "%llu tiles are more than one launch takes",
-                    (unsigned long long)tiles);
-  void *parameters[] = {&entries, &count};
-  return check(cu.launch(function, (unsigned)tiles, 1, 1, threads, 1, 1, shared_bytes, stream, parameters, NULL),
+                    (unsigned long long)work->tiles);
+  uint64_t entries = work->entries;
+  uint32_t count = work->count;
+  mx_entry only = *work->first;
+  void *parameters[] = {&entries, &count, &only}; /* MX_WORK of the templates */
+  return check(cu.launch(function, (unsigned)work->tiles, 1, 1, threads, 1, 1, shared_bytes, stream, parameters, NULL),
                "cuLaunchKernel", err);
 }
 
-mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
-                          mxg_cu_stream *stream, mxg_error *err) {
-  return mxg_gpu_launch_spread(function, tiles, threads, 0, entries, count, stream, err);
+mxg_status mxg_gpu_launch(mxg_cu_function *function, unsigned threads, const mxg_gpu_work *work, mxg_cu_stream *stream,
+                          mxg_error *err) {
+  return mxg_gpu_launch_spread(function, threads, 0, work, stream, err);
 }
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */

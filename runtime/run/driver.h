@@ -10,6 +10,8 @@
 
 #include "mxrt.h"
 
+#include "mx_abi.h"
+
 typedef struct mxg_gpu mxg_gpu;
 typedef struct mxg_cu_stream mxg_cu_stream; /* what CUstream points to */
 typedef struct mxg_cu_event mxg_cu_event;
@@ -122,15 +124,22 @@ typedef struct mxg_function_use {
 } mxg_function_use;
 mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, unsigned threads, mxg_error *err);
 
-/* A generated kernel over a work table that lies on the GPU: one thread block a tile. 0 tiles: nothing is launched. */
-mxg_status mxg_gpu_launch(mxg_cu_function *function, uint64_t tiles, unsigned threads, uint64_t entries, uint32_t count,
-                          mxg_cu_stream *stream, mxg_error *err);
+/* The work of one launch: a table of `count` entries that lies on the GPU at `entries`, and its first entry. */
+typedef struct mxg_gpu_work {
+  uint64_t entries, tiles;
+  uint32_t count;
+  const mx_entry *first;
+} mxg_gpu_work;
+
+/* A generated kernel: one thread block a tile. 0 tiles: nothing is launched. */
+mxg_status mxg_gpu_launch(mxg_cu_function *function, unsigned threads, const mxg_gpu_work *work, mxg_cu_stream *stream,
+                          mxg_error *err);
 
 /* The same with few blocks at a time, so that it takes a part of the memory's bandwidth only. First, once for each
 ** function: the shared memory that leaves a multiprocessor of this thread's GPU room for `blocks` of its blocks. */
 mxg_status mxg_function_spread(unsigned *shared_bytes, mxg_cu_function *function, unsigned blocks, mxg_error *err);
-mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, uint64_t tiles, unsigned threads, unsigned shared_bytes,
-                                 uint64_t entries, uint32_t count, mxg_cu_stream *stream, mxg_error *err);
+mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, unsigned threads, unsigned shared_bytes,
+                                 const mxg_gpu_work *work, mxg_cu_stream *stream, mxg_error *err);
 
 /* ---- graphs: what is put on `stream` between begin and end becomes one launch ---- */
 

@@ -116,7 +116,8 @@ static void randomise(matrix *m, const mxg_encoding *encoding, uint32_t seed) {
   if (encoding->scale == MX_SCALE_AMAX) put(m->scale, cells[seed % 3], 4);
 }
 
-/* The work table: segments of rows, in reverse order at the source; columns from one source or two. */
+/* The work table: segments of rows, in reverse order at the source; columns from one source or two; every second entry
+** as from another GPU. */
 static inline uint32_t make_entries(mx_entry *entries, uint64_t *tiles, const shape *s, const mxg_kernel *kernel,
                                     const matrix *src, const matrix *dst) {
   uint32_t count = 0;
@@ -129,8 +130,9 @@ static inline uint32_t make_entries(mx_entry *entries, uint64_t *tiles, const sh
                                     .src_scale = (uintptr_t)src[half].scale,
                                     .dst = (uintptr_t)dst->data,
                                     .dst_scale = (uintptr_t)dst->scale,
-                                    .src_ld = src[half].ld,
-                                    .dst_ld = dst->ld,
+                                    .src_ld = (uint32_t)src[half].ld,
+                                    .flags = r / s->segment % 2 ? MX_FAR : 0,
+                                    .dst_ld = (uint32_t)dst->ld,
                                     .src_row = s->rows - r - rows,
                                     .dst_row = r,
                                     .dst_col = first,

@@ -3,6 +3,8 @@
 ** stay hidden. */
 #include "shim.h"
 
+#include "mx_abi.h"
+
 #include <cstdlib>
 #include <ucontext.h>
 #include <vector>
@@ -41,7 +43,7 @@ struct exchange {
 };
 
 struct grid {
-  void (*kernel)(const mx_entry *, unsigned);
+  void (*kernel)(const mx_entry *, unsigned, mx_entry);
   const mx_entry *entries;
   unsigned count, threads;
   std::vector<fiber> fibers;
@@ -75,7 +77,7 @@ void thread_main() {
 #if SHIM_SANITIZED
   __sanitizer_finish_switch_fiber(nullptr, &g->scheduler_stack, &g->scheduler_bytes);
 #endif
-  g->kernel(g->entries, g->count);
+  g->kernel(g->entries, g->count, *g->entries);
   g->fibers[g->current].now = state::done;
   leave(true);
 }
@@ -185,7 +187,7 @@ unsigned __ballot_sync(unsigned mask, int vote) {
   return all;
 }
 
-const char *shim_run(void (*kernel)(const mx_entry *, unsigned), const mx_entry *entries, unsigned count,
+const char *shim_run(void (*kernel)(const mx_entry *, unsigned, mx_entry), const mx_entry *entries, unsigned count,
                      unsigned long long blocks, unsigned threads) {
   grid g = {};
   g.kernel = kernel;

@@ -11,6 +11,7 @@
 #define __host__
 #define __shared__ static thread_local
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct shim_dim {
   unsigned x, y, z;
@@ -63,7 +64,7 @@ unsigned __ballot_sync(unsigned mask, int vote);
 
 /* Runs `kernel` over `blocks` blocks of `threads` threads. NULL, or what went wrong. */
 struct mx_entry;
-const char *shim_run(void (*kernel)(const mx_entry *, unsigned), const mx_entry *entries, unsigned count,
+const char *shim_run(void (*kernel)(const mx_entry *, unsigned, mx_entry), const mx_entry *entries, unsigned count,
                      unsigned long long blocks, unsigned threads);
 
 #endif

@@ -124,7 +124,8 @@ int emulate_kernel(const mxg_kernel *kernel, const mx_entry *entries, uint32_t c
   if (!find(kernel->name) && emulate_prepare(kernel, 1)) return -1;
   if (tiles == 0) return 0;
   if (tiles > INT32_MAX) return fail("more tiles than a grid has blocks", 1);
-  void *parameters[] = {&entries, &count};
+  mx_entry only = *entries;
+  void *parameters[] = {&entries, &count, &only};
   int error = driver.launch(find(kernel->name)->function, (unsigned)tiles, 1, 1, kernel->threads, 1, 1, 0, NULL,
                             parameters, NULL);
   if (!error) error = driver.synchronize();

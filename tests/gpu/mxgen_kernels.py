@@ -71,11 +71,12 @@ class Kernel:
         """A function that launches the kernel on the current stream; the tensors must live as long."""
         assert self.number("MX_COLS") in (0, cols), "the kernel is for other columns"
         at = [0 if t is None else t.data_ptr() for t in (src, src_scale, dst, dst_scale)]
-        entry = struct.pack("<6Q8IQ", *at, cols, cols, 0, 0, 0, 0, rows, cols, self.scale_ld("SRC", cols),
+        entry = struct.pack("<4Q12IQ", *at, cols, 0, cols, 0, 0, 0, 0, 0, rows, cols, self.scale_ld("SRC", cols),
                             self.scale_ld("DST", cols), 0)
         table = torch.frombuffer(bytearray(entry), dtype=torch.uint8).cuda()
         pointer, count = ctypes.c_uint64(table.data_ptr()), ctypes.c_uint32(1)
-        arguments = (ctypes.c_void_p * 2)(ctypes.addressof(pointer), ctypes.addressof(count))
+        only = ctypes.create_string_buffer(entry, len(entry))
+        arguments = (ctypes.c_void_p * 3)(*(ctypes.addressof(a) for a in (pointer, count, only)))
         tiles, threads, launch = self.tiles(rows, cols), self.number("MX_THREADS"), self.driver.library.cuLaunchKernel
 
         def run():
@@ -84,7 +85,7 @@ class Kernel:
             if error:
                 raise RuntimeError(f"cuLaunchKernel: error {error}")
 
-        run.keep = (table, pointer, count, src, src_scale, dst, dst_scale)
+        run.keep = (table, pointer, count, only, src, src_scale, dst, dst_scale)
         return run
 
 

@@ -252,8 +252,8 @@ static mx_entry entry_of(const stored *src, const stored *dst, rectangle at) {
   mx_entry entry = {.src = (uintptr_t)src->data, .dst = (uintptr_t)dst->data};
   if (src->scale_bytes) entry.src_scale = (uintptr_t)src->scales;
   if (dst->scale_bytes) entry.dst_scale = (uintptr_t)dst->scales;
-  entry.src_ld = src->cols;
-  entry.dst_ld = dst->cols;
+  entry.src_ld = (uint32_t)src->cols;
+  entry.dst_ld = (uint32_t)dst->cols;
   entry.src_row = at.src_row;
   entry.src_col = at.src_col;
   entry.dst_row = at.dst_row;
