@@ -366,10 +366,44 @@ static void joined(void **state) {
   mxg_copies_free(&copies);
 }
 
+/* Layers that are alike: elements, scales and a norm come again and again at equal distances, and each becomes one copy,
+** with the bytes of all of them; also where something else lies between, and where two are as wide. */
+static void joined_among_others(void **state) {
+  (void)state;
+  enum { layers = 5, kinds = 4 };
+  const uint64_t widths[kinds] = {640, 20, 64, 20}, places[kinds] = {0, 700, 800, 1000}, stride = 2000;
+  for (int odd = 0; odd < 2; odd++) {
+    mxg_copies copies = {0};
+    uint64_t to = 0, bytes = 0;
+    for (uint64_t layer = 0; layer < layers; layer++) {
+      for (int k = 0; k < kinds; k++) {
+        mxg_copies_add(&copies, (mxg_copy){to, 5000 + layer * stride + places[k], widths[k], 1, 0, 0});
+        to += widths[k];
+      }
+      if (odd && layer == 2) mxg_copies_add(&copies, (mxg_copy){50000, 30000, 7, 1, 0, 0}); /* of this layer only */
+    }
+    mxg_copies_apart(&copies);
+    assert_int_equal(copies.count, odd ? 8 : 7); /* those of 20 bytes pair up, layer by layer */
+    unsigned char from[5000 + layers * 2000], got[layers * (640 + 20 + 64 + 20)] = {0};
+    for (size_t i = 0; i < sizeof from; i++) from[i] = (unsigned char)(i * 31 + i / 253);
+    for (size_t i = 0; i < copies.count; i++) {
+      const mxg_copy *c = &copies.items[i];
+      if (c->width == 7) continue;
+      for (uint64_t row = 0; row < c->height; row++, bytes += c->width)
+        memcpy(got + c->dst + row * c->dst_pitch, from + c->src + row * c->src_pitch, c->width);
+    }
+    assert_int_equal(bytes, sizeof got);
+    for (uint64_t layer = 0, at = 0; layer < layers; layer++)
+      for (int k = 0; k < kinds; at += widths[k++])
+        assert_memory_equal(got + at, from + 5000 + layer * stride + places[k], widths[k]);
+    mxg_copies_free(&copies);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),         cmocka_unit_test(every_sample),
-                                     cmocka_unit_test(tiny_recipes),   cmocka_unit_test(few_ops),
-                                     cmocka_unit_test(chosen_by_size), cmocka_unit_test(no_memory),
-                                     cmocka_unit_test(no_gpu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(joined),       cmocka_unit_test(joined_among_others),
+                                     cmocka_unit_test(every_sample), cmocka_unit_test(tiny_recipes),
+                                     cmocka_unit_test(few_ops),      cmocka_unit_test(chosen_by_size),
+                                     cmocka_unit_test(no_memory),    cmocka_unit_test(no_gpu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
