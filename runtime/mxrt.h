@@ -231,6 +231,10 @@ mxg_status mxg_exec_prepare(mxg_exec *exec, mxg_error *err);
 ** thread: the group's name, or "run NAME" where all groups are started at once, as by mxg_exec_run. They are one
 ** graph then, and no group begins on the host by itself; who wants a range a group starts them one by one.
 **
+** A driver's queues end somewhere: a start waits for room behind a thousand or so copies and kernels that are given and
+** not done, many starts of large groups, or one op by op. In a job that is where the loss of another process is not
+** seen; so wait for the start before the last one.
+**
 ** The host transport has no streams: `streams` is NULL, and a start does all of it before it returns. After an
 ** error in the middle, targets are undefined, and a capture has to be given up. */
 mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, mxg_error *err);
