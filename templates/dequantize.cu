@@ -60,11 +60,12 @@ struct mx_pairing {
 MX_FN mx_pairing mx_pairing_of(const mx_entry &e, bool alone, mx_u64 tile, mx_u32 wide) {
   const mx_u64 units = (mx_u64)e.rows * wide;
   const mx_u32 place = (mx_u32)(tile - e.first_tile), begin = place * MX_TILE_UNITS;
-  const mx_u32 pair = place / 2 * 2 * MX_TILE_UNITS;
-  const bool halves = (MX_ONLY_WHOLE || (alone && (e.flags & MX_FAR) == 0)) && pair + 2 * MX_TILE_UNITS <= (mx_u32)units;
+  const mx_u32 span = place / 2 * 2 * MX_TILE_UNITS;
+  const bool near = MX_ONLY_WHOLE || (alone && (e.flags & MX_FAR) == 0);
+  const bool spans = near && span + 2 * MX_TILE_UNITS <= (mx_u32)units;
   mx_pairing p;
-  p.first = halves ? pair + place % 2 * 2 : begin;
-  p.step = halves ? 4 : 2;
+  p.first = spans ? span + place % 2 * 2 : begin;
+  p.step = spans ? 4 : 2;
   p.wide = wide;
   if (!MX_ONLY_WHOLE && (e.flags & MX_BESIDE || wide % 2 || units >> 31 || begin + MX_TILE_UNITS > (mx_u32)units ||
                          ((mx_u32)mx_src_address(e, 0, 0) | e.src_ld) % 16))

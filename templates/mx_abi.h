@@ -32,9 +32,9 @@ enum mx_entry_flag { MX_FAR = 1, MX_BESIDE = 2 };
 /* One rectangle of work: `rows` x `cols` elements of a source matrix become the same rectangle of a target matrix.
 ** Addresses are those of the *matrices'* element (0, 0) and scale (0, 0), so that row / block and column / block
 ** give the scale's indices on either side; a matrix that is staged in part has its address moved back accordingly.
-** `*_ld`: elements between two rows. `flags`: of mx_entry_flag. `*_scale_ld`: compact and padded: scales between two rows of
-** scales; swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries before
-** this one. */
+** `*_ld`: elements between two rows. `flags`: of mx_entry_flag. `*_scale_ld`: compact and padded: scales between two
+** rows of scales; swizzled: 128x4 tiles along the inner dimension (mx_scale.h). `first_tile`: tiles of the entries
+** before this one. */
 typedef struct mx_entry {
   mx_u64 src, src_scale, dst, dst_scale;
   mx_u32 src_ld, flags, dst_ld, unused;

@@ -18,8 +18,8 @@
 enum { default_timeout_ms = 60000 };
 static const double job_pause = 1e-3, look_pause = 20e-3; /* between looks at the job, and at the marks */
 static const double let_go_patience = 0.15;               /* for streams that were let go to end */
-/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline, and no loss of
-** another process. */
+/* Measured runs that are given ahead: a queue that is full would hold the host where it sees no deadline, and no loss
+** of another process. */
 enum { starts_ahead = 32, ops_ahead = 1024 };
 
 static unsigned ahead_of(const mxg_gpu_program *program) {

@@ -3,8 +3,8 @@
 ** Six things keep the link busy. Copies follow each other on one stream (more of them disturb each other, as measured
 ** on H100s), one source after another, each rank beginning with another (a stream a peer took three times as long on
 ** four H100s), and in turns (turns.h): without them ranks are soon at the same source, and have half of its link each
-** while other links rest (1.45 of the floor for the layers of Llama 3 8B on four H100s, in turns 1.001). Copies are few:
-** what lies together at its source is brought together and by one copy, many experts of a stack say, whatever the
+** while other links rest (1.45 of the floor for the layers of Llama 3 8B on four H100s, in turns 1.001). Copies are
+** few: what lies together at its source is brought together and by one copy, many experts of a stack say, whatever the
 ** kernels make of it. What is converted at a time, a chunk, is smaller towards the end, where nothing is left to hide a
 ** conversion behind. Kernels beside copies take a part of the memory's bandwidth only (mxg_program_spread). And nothing
 ** is staged without need: elements without scales that stay as they are go straight to where they belong (with scales
