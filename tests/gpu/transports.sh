@@ -39,9 +39,9 @@ small() {
 models() {
   for recipe in llama3_8b_tp2 llama3_8b_tp8 llama3_8b_reconcile_tp2 mixtral_8x7b_ep4_tp2 glm_4_5_air_tp4 qwen3_30b_a3b_ep2 \
     qwen3_30b_a3b_fp8_block qwen3_30b_a3b_tp2_to_ep2 qwen3_30b_a3b_tp4_ep8; do
-    expect 0 "floor" bench "$root/recipes/$recipe.lua" --set layers=2 --repeats 3
+    expect 0 "floor" bench "$root/recipes/$recipe.lua" --set layers=2 --repeats 100
   done
-  expect 0 "floor" bench "$root/tests/bench/recipes/llama3_8b_body.lua" --set layers=3 --set keep=true --repeats 3
+  expect 0 "floor" bench "$root/tests/bench/recipes/llama3_8b_body.lua" --set layers=3 --set keep=true --repeats 100
 }
 
 nccl() {
