@@ -57,7 +57,8 @@ struct mx_pairing {
   mx_u32 wide;
 };
 
-MX_FN mx_pairing mx_pairing_of(const mx_entry &e, bool alone, mx_u64 tile, mx_u32 wide) {
+MX_FN mx_pairing mx_pairing_of(const mx_entry &e, bool alone, mx_u64 tile, mx_u32 cols) {
+  const mx_u32 wide = mx_ceil_div(cols, MX_VEC);
   const mx_u64 units = (mx_u64)e.rows * wide;
   const mx_u32 place = (mx_u32)(tile - e.first_tile), begin = place * MX_TILE_UNITS;
   const mx_u32 span = place / 2 * 2 * MX_TILE_UNITS;
@@ -67,8 +68,8 @@ MX_FN mx_pairing mx_pairing_of(const mx_entry &e, bool alone, mx_u64 tile, mx_u3
   p.first = spans ? span + place % 2 * 2 : begin;
   p.step = spans ? 4 : 2;
   p.wide = wide;
-  if (!MX_ONLY_WHOLE && (e.flags & MX_BESIDE || wide % 2 || units >> 31 || begin + MX_TILE_UNITS > (mx_u32)units ||
-                         ((mx_u32)mx_src_address(e, 0, 0) | e.src_ld) % 16))
+  if (!MX_ONLY_WHOLE && (e.flags & MX_BESIDE || cols % (2 * MX_VEC) || units >> 31 ||
+                         begin + MX_TILE_UNITS > (mx_u32)units || ((mx_u32)mx_src_address(e, 0, 0) | e.src_ld) % 16))
     p.step = 0;
   return p;
 }
@@ -83,19 +84,17 @@ MX_FN mx_spot mx_paired_spot(const mx_pairing &p, mx_u32 number, mx_u32 second) 
 
 template <mx_u32 BYTES> struct alignas(2 * BYTES) mx_unit_pair { mx_pack<BYTES> unit[2]; };
 
-template <mx_u32 BYTES> MX_FN void mx_tile_pairs(const mx_entry &e, const mx_pairing &p, mx_u32 cols) {
+template <mx_u32 BYTES> MX_FN void mx_tile_pairs(const mx_entry &e, const mx_pairing &p) {
   __shared__ mx_unit_pair<BYTES> pairs[MX_THREADS];
   const mx_spot pair = mx_paired_spot(p, threadIdx.x, 0);
-  const mx_pack<2 * BYTES> both = mx_load<2 * BYTES, MX_KEPT>(mx_src_address(e, pair.row, pair.at * MX_VEC));
+  const mx_pack<2 *BYTES> both = mx_load<2 * BYTES, MX_KEPT>(mx_src_address(e, pair.row, pair.at * MX_VEC));
   mx_source<MX_VEC> from[2];
   mx_u64 dst[2];
-  mx_u32 kept[2];
 #pragma unroll
   for (mx_u32 b = 0; b < 2; b++) {
     const mx_spot spot = mx_paired_spot(p, (b * MX_THREADS + threadIdx.x) / 2, threadIdx.x % 2);
     dst[b] = mx_dst_address(e, spot.row, spot.at * MX_VEC);
-    kept[b] = mx_kept<MX_VEC>(cols, spot.at * MX_VEC);
-    from[b].scales = mx_read_scales<MX_VEC>(e, spot.row, spot.at * MX_VEC, kept[b]);
+    from[b].scales = mx_read_scales<MX_VEC>(e, spot.row, spot.at * MX_VEC, MX_VEC);
   }
   mx_unit_pair<BYTES> two;
 #pragma unroll
@@ -108,7 +107,7 @@ template <mx_u32 BYTES> MX_FN void mx_tile_pairs(const mx_entry &e, const mx_pai
 #pragma unroll
   for (mx_u32 b = 0; b < 2; b++) {
     from[b].elems.pack = pairs[(b * MX_THREADS + threadIdx.x) / 2].unit[threadIdx.x % 2];
-    mx_write_at<MX_VEC, MX_KEPT>(dst[b], mx_values_of(from[b]), kept[b]);
+    mx_write_at<MX_VEC, MX_KEPT>(dst[b], mx_values_of(from[b]), MX_VEC);
   }
 }
 
@@ -165,8 +164,7 @@ MX_FN void mx_loose_units(const mx_entry &e, mx_u64 tile, mx_u32 cols, mx_u32 wi
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(MX_WORK) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) MX_KERNEL(MX_WORK) {
   const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   if constexpr (MX_DOWN > 1) {
@@ -178,10 +176,9 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
     return;
   }
   if constexpr (MX_PAIRS) {
-    const mx_u32 wide = mx_ceil_div(cols, MX_VEC);
-    const mx_pairing pairing = mx_pairing_of(e, count == 1, blockIdx.x, wide);
+    const mx_pairing pairing = mx_pairing_of(e, count == 1, blockIdx.x, cols);
     if (MX_ONLY_WHOLE || pairing.step) {
-      mx_tile_pairs<MX_VEC * MX_SRC_SIZE>(e, pairing, cols);
+      mx_tile_pairs<MX_VEC * MX_SRC_SIZE>(e, pairing);
       return;
     }
   }

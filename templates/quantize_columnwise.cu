@@ -70,8 +70,7 @@ template <bool FULL, mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, con
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(MX_WORK) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) MX_KERNEL(MX_WORK) {
   const mx_entry e = mx_find_entry(entries, count, blockIdx.x); /* `only` takes registers, and all are in use here */
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), cols);

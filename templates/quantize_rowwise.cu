@@ -23,8 +23,15 @@ static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule 
  */
 constexpr mx_u32 MX_BATCH = mx_min(mx_min(4, MX_LANES), mx_max(1, 64 / (MX_RUNS * MX_RUN * MX_SRC_SIZE)));
 
-/* Whether the elements of a run that begins at column `col` are there at all. */
-MX_FN bool mx_has(mx_u32 cols, mx_u32 col) { return (MX_COLS > 0 && MX_COLS % MX_BLOCK == 0) || col < cols; }
+/* Whether the elements of a run that begins at column `col` are there at all, and how many. EVEN: columns are known to
+** be whole blocks. */
+template <bool EVEN> MX_FN bool mx_has(mx_u32 cols, mx_u32 col) {
+  return EVEN || (MX_COLS > 0 && MX_COLS % MX_BLOCK == 0) || col < cols;
+}
+
+template <bool EVEN> MX_FN mx_u32 mx_has_of(mx_u32 cols, mx_u32 col) {
+  return EVEN ? MX_RUN : mx_kept<MX_RUN>(cols, col);
+}
 
 /* Sectors of swizzled scales: neighbouring rows are different teams', rows far apart are batches. */
 constexpr mx_u32 MX_SHARE_ROWS = MX_TEAMS / 4;
@@ -32,8 +39,9 @@ constexpr bool MX_SHARES = MX_DST_LAYOUT == MX_SWIZZLED && MX_BLOCK == 32 && MX_
                            (MX_SHARE_ROWS == 1 || MX_SHARE_ROWS == 2) &&
                            MX_TILE_UNITS % (MX_THREADS / 32 * MX_TEAMS * MX_BATCH) == 0;
 
-/* FULL: all units of the tile are there. SHARES: they are counted by shares. */
-template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
+/* FULL: all units of the tile are there. SHARES: they are counted by shares. EVEN: as above. */
+template <bool FULL, bool SHARES, bool EVEN>
+MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 team = threadIdx.x % 32 / MX_LANES, lane = threadIdx.x % MX_LANES;
   constexpr mx_u32 apart = MX_LANES * MX_RUN; /* elements between two runs of a lane */
   for (mx_u32 round = 0; round < mx_rounds<MX_TEAMS, MX_BATCH>(); round++) {
@@ -63,8 +71,8 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
       if (!FULL && unit >= tile.units) continue;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_kept<MX_RUN>(cols, col);
-        if (!mx_has(cols, col)) continue;
+        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_has_of<EVEN>(cols, col);
+        if (!mx_has<EVEN>(cols, col)) continue;
         from[b][r].elems = mx_read_elems_at<MX_RUN>(walk[b].src + r * apart * MX_SRC_SIZE, kept);
         from[b][r].scales = mx_read_scales<MX_RUN>(e, walk[b].row, col, kept);
       }
@@ -79,8 +87,8 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
         const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
-        if (!mine || !mx_has(cols, col)) continue;
-        const mx_u32 a = mx_largest_of_run(from[b][r], mx_kept<MX_RUN>(cols, col));
+        if (!mine || !mx_has<EVEN>(cols, col)) continue;
+        const mx_u32 a = mx_largest_of_run(from[b][r], mx_has_of<EVEN>(cols, col));
         largest = largest > a ? largest : a;
       }
       const mx_chosen chosen = mx_choose(mx_largest_of_lanes<MX_LANES>(largest));
@@ -89,9 +97,9 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
         const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
-        if (!mx_has(cols, col)) continue;
+        if (!mx_has<EVEN>(cols, col)) continue;
         const mx_values<MX_RUN> values = mx_scaled(mx_values_of(from[b][r]), chosen.reciprocal);
-        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, mx_kept<MX_RUN>(cols, col));
+        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, mx_has_of<EVEN>(cols, col));
       }
     }
     /* One store for the scales of a warp's whole batch. */
@@ -100,20 +108,26 @@ template <bool FULL, bool SHARES> MX_FN void mx_tile_blocks(const mx_entry &e, c
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(MX_WORK) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) MX_KERNEL(MX_WORK) {
   const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, e.rows, mx_ceil_div(cols, MX_BLOCK));
   constexpr bool whole = mx_rounds<MX_TEAMS, MX_BATCH>() * (MX_THREADS / MX_LANES) * MX_BATCH == MX_TILE_UNITS;
   if constexpr (MX_SHARES) {
     if (MX_ONLY_WHOLE || mx_by_shares<MX_TILE_UNITS>(e, blockIdx.x, cols, tile.wide)) {
-      mx_tile_blocks<true, true>(e, tile, cols);
+      mx_tile_blocks<true, true, true>(e, tile, cols);
       return;
     }
   }
-  if (MX_ONLY_WHOLE || (whole && !MX_SHARES && tile.units == MX_TILE_UNITS))
-    mx_tile_blocks<true, false>(e, tile, cols);
+  const bool full = whole && !MX_SHARES && tile.units == MX_TILE_UNITS;
+  if constexpr (MX_COLS == 0) { /* what is known of columns is known to all paths */
+    if (MX_ONLY_WHOLE || (full && cols % MX_BLOCK == 0)) {
+      mx_tile_blocks<true, false, true>(e, tile, cols);
+      return;
+    }
+  }
+  if (MX_ONLY_WHOLE || full)
+    mx_tile_blocks<true, false, false>(e, tile, cols);
   else
-    mx_tile_blocks<false, false>(e, tile, cols);
+    mx_tile_blocks<false, false, false>(e, tile, cols);
 }

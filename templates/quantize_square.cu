@@ -134,8 +134,7 @@ template <bool FULL> MX_FN void mx_tile_by_strips(const mx_entry &e, const mx_ti
   }
 }
 
-extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY))
-    MX_KERNEL(MX_WORK) {
+extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) MX_KERNEL(MX_WORK) {
   const mx_entry e = mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile =
