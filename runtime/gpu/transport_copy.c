@@ -409,7 +409,7 @@ static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint3
     const mxg_piece *p = &lent->pieces[i];
     uint64_t elem = mxg_elem_bytes(lent->encodings[lent->arrays[p->src].encoding].elem);
     for (uint32_t s = p->first_segment; s < p->first_segment + p->segments; s++, entry++) {
-      entry->src_ld = (uint32_t)p->cols;
+      entry->src_ld = p->cols;
       entry->flags = 0;
       entry->src = m->spots[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
       if (!far && entry->src_scale) entry->src_scale = m->spots[s].scale;

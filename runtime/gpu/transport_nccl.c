@@ -285,7 +285,7 @@ static uint32_t enter_part(const maker *m, const mxg_region *region, uint32_t in
   for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++, entry++) {
     const mxg_spot *spot = &region->spots[s];
     entry->first_tile += *tiles;
-    entry->src_ld = (uint32_t)part->cols;
+    entry->src_ld = part->cols;
     entry->flags = 0;
     if (far) {
       entry->src_row -= spot->first_row;
