@@ -46,7 +46,7 @@ template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &
 ** A whole tile is read two units a thread, side by side, which change places with others' in shared memory: so all
 ** stores of a block come after its loads, and those of a warp are of one stretch. Where a matrix has a launch to
 ** itself, two tiles that follow each other are one span, of which each takes every second pair. On an H100, 4096 x
-** 14336 took 62.2 us, takes 61.2 so, and 60.3 with spans (a copy 60.5); 1000 tensors of experts 909 us and 874, with
+** 14336 took 62.2 us, takes 61.2 so, and 60.3 with spans (a copy 60.5); 1000 tensors of experts 909 us and 878, with
 ** spans 898 (a copy 858). Beside copies, with a few blocks at a time, units one by one are faster by 1 to 2 %. */
 
 constexpr bool MX_PAIRS = MX_SRC_SIZE == 1 && MX_VEC == 8 && mx_one_scale(MX_VEC) && MX_TILE_UNITS == 2 * MX_THREADS;
