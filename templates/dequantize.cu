@@ -75,11 +75,7 @@ MX_FN mx_pairing mx_pairing_of(const mx_entry &e, bool alone, mx_u64 tile, mx_u3
 }
 
 MX_FN mx_spot mx_paired_spot(const mx_pairing &p, mx_u32 number, mx_u32 second) {
-  const mx_u32 unit = p.first + number * p.step + second;
-  mx_spot s;
-  s.row = unit / p.wide;
-  s.at = unit - s.row * p.wide;
-  return s;
+  return mx_spot_at(p.first + number * p.step + second, p.wide);
 }
 
 template <mx_u32 BYTES> struct alignas(2 * BYTES) mx_unit_pair { mx_pack<BYTES> unit[2]; };

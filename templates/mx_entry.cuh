@@ -108,6 +108,14 @@ struct mx_spot {
   mx_u32 row, at;
 };
 
+/* Row and place in it of unit `unit`, of rows of `wide` units. */
+MX_FN mx_spot mx_spot_at(mx_u32 unit, mx_u32 wide) {
+  mx_spot s;
+  s.row = unit / wide;
+  s.at = unit - s.row * wide;
+  return s;
+}
+
 /* Row and place in it of a unit of the tile. */
 MX_FN mx_spot mx_spot_of(const mx_tile &t, mx_u32 unit) {
   mx_spot s;
@@ -116,9 +124,8 @@ MX_FN mx_spot mx_spot_of(const mx_tile &t, mx_u32 unit) {
     s.row = t.row + (mx_u32)(sum / t.wide);
     s.at = (mx_u32)(sum % t.wide);
   } else {
-    const mx_u32 sum = t.at + unit, down = sum / t.wide;
-    s.row = t.row + down;
-    s.at = sum - down * t.wide;
+    s = mx_spot_at(t.at + unit, t.wide);
+    s.row += t.row;
   }
   return s;
 }

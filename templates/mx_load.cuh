@@ -39,7 +39,8 @@ template <mx_u32 SIZE, mx_u32 BYTES> MX_FN void mx_put(mx_pack<BYTES> &pack, mx_
 
 /* What the L2 is asked for: STREAMED, to let go soon of what is read or written; KEPT, to let go of it last. A kernel
 ** that writes more than it reads is faster when what it reads is kept, though nobody reads it again: writes then leave
-** for DRAM in better order. Written with KEPT is what the L2 does by itself. */
+** for DRAM in better order. Written with KEPT is what the L2 does by itself. Loads of 1 and 2 bytes and stores below 16
+** are streamed in any case. */
 enum mx_policy { MX_STREAMED, MX_KEPT };
 
 #if defined(__CUDACC__)

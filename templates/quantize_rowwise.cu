@@ -23,14 +23,12 @@ static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule 
  */
 constexpr mx_u32 MX_BATCH = mx_min(mx_min(4, MX_LANES), mx_max(1, 64 / (MX_RUNS * MX_RUN * MX_SRC_SIZE)));
 
-/* Whether the elements of a run that begins at column `col` are there at all, and how many. EVEN: columns are known to
-** be whole blocks. */
-template <bool EVEN> MX_FN bool mx_has(mx_u32 cols, mx_u32 col) {
-  return EVEN || (MX_COLS > 0 && MX_COLS % MX_BLOCK == 0) || col < cols;
-}
+/* Whether all columns are known to be whole blocks. */
+constexpr bool MX_WHOLE_BLOCKS = MX_COLS > 0 && MX_COLS % MX_BLOCK == 0;
 
-template <bool EVEN> MX_FN mx_u32 mx_has_of(mx_u32 cols, mx_u32 col) {
-  return EVEN ? MX_RUN : mx_kept<MX_RUN>(cols, col);
+/* How many elements of a run that begins at column `col` are there. EVEN: columns are whole blocks. */
+template <bool EVEN> MX_FN mx_u32 mx_has(mx_u32 cols, mx_u32 col) {
+  return EVEN ? MX_RUN : col < cols ? mx_kept<MX_RUN>(cols, col) : 0;
 }
 
 /* Sectors of swizzled scales: neighbouring rows are different teams', rows far apart are batches. */
@@ -39,7 +37,7 @@ constexpr bool MX_SHARES = MX_DST_LAYOUT == MX_SWIZZLED && MX_BLOCK == 32 && MX_
                            (MX_SHARE_ROWS == 1 || MX_SHARE_ROWS == 2) &&
                            MX_TILE_UNITS % (MX_THREADS / 32 * MX_TEAMS * MX_BATCH) == 0;
 
-/* FULL: all units of the tile are there. SHARES: they are counted by shares. EVEN: as above. */
+/* FULL: all units of the tile are there. SHARES: they are counted by shares. EVEN: their columns are whole blocks. */
 template <bool FULL, bool SHARES, bool EVEN>
 MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 team = threadIdx.x % 32 / MX_LANES, lane = threadIdx.x % MX_LANES;
@@ -71,8 +69,8 @@ MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
       if (!FULL && unit >= tile.units) continue;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_has_of<EVEN>(cols, col);
-        if (!mx_has<EVEN>(cols, col)) continue;
+        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_has<EVEN>(cols, col);
+        if (!kept) continue;
         from[b][r].elems = mx_read_elems_at<MX_RUN>(walk[b].src + r * apart * MX_SRC_SIZE, kept);
         from[b][r].scales = mx_read_scales<MX_RUN>(e, walk[b].row, col, kept);
       }
@@ -86,9 +84,9 @@ MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
       mx_u32 largest = 0;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
-        if (!mine || !mx_has<EVEN>(cols, col)) continue;
-        const mx_u32 a = mx_largest_of_run(from[b][r], mx_has_of<EVEN>(cols, col));
+        const mx_u32 kept = mx_has<EVEN>(cols, walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart);
+        if (!mine || !kept) continue;
+        const mx_u32 a = mx_largest_of_run(from[b][r], kept);
         largest = largest > a ? largest : a;
       }
       const mx_chosen chosen = mx_choose(mx_largest_of_lanes<MX_LANES>(largest));
@@ -96,10 +94,10 @@ MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
       if (!mine) continue;
 #pragma unroll
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
-        const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart;
-        if (!mx_has<EVEN>(cols, col)) continue;
+        const mx_u32 kept = mx_has<EVEN>(cols, walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart);
+        if (!kept) continue;
         const mx_values<MX_RUN> values = mx_scaled(mx_values_of(from[b][r]), chosen.reciprocal);
-        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, mx_has_of<EVEN>(cols, col));
+        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, kept);
       }
     }
     /* One store for the scales of a warp's whole batch. */
@@ -127,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) 
     }
   }
   if (MX_ONLY_WHOLE || full)
-    mx_tile_blocks<true, false, false>(e, tile, cols);
+    mx_tile_blocks<true, false, MX_WHOLE_BLOCKS>(e, tile, cols);
   else
-    mx_tile_blocks<false, false, false>(e, tile, cols);
+    mx_tile_blocks<false, false, MX_WHOLE_BLOCKS>(e, tile, cols);
 }

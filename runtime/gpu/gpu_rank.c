@@ -10,6 +10,10 @@
 
 /* ---- for programs ---- */
 
+mxg_gpu_program *mxg_rank_program(mxg_gpu_rank *rank, uint32_t group) {
+  return group == MXG_ALL_GROUPS ? &rank->program : &rank->parts[group];
+}
+
 bool mxg_rank_takes(const mxg_gpu_rank *rank, const mxg_step *step) {
   return !rank->program.part || rank->program.group == step->group;
 }

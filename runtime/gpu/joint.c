@@ -24,10 +24,6 @@ mxg_status mxg_team_make_joint(mxg_gpu_team *team, mxg_error *err) {
 
 /* ---- making ---- */
 
-static const mxg_gpu_program *program_of(const mxg_gpu_rank *r, uint32_t group) {
-  return group == MXG_ALL_GROUPS ? &r->program : &r->parts[group];
-}
-
 static mxg_cu_graph **graph_of(mxg_joint *joint, uint32_t group) {
   return group == MXG_ALL_GROUPS ? &joint->whole : &joint->parts[group];
 }
@@ -153,7 +149,7 @@ static mxg_status give(mxg_gpu_team *team, uint32_t group, bool timed, mxg_error
   const mxg_gpu_rank *here = NULL;
   for (uint32_t i = 0; i < team->count; i++) {
     mxg_gpu_rank *r = &team->ranks[i];
-    weave->programs[i] = program_of(r, group);
+    weave->programs[i] = mxg_rank_program(r, group);
     MXG_TRY(mxg_gpu_use(r->gpu, err));
     MXG_TRY(mxg_program_give_begin(weave->programs[i], timed ? r->times : NULL, err));
   }
@@ -184,7 +180,7 @@ mxg_status mxg_joint_start(mxg_gpu_team *team, uint32_t group, bool timed, mxg_e
   else
     MXG_TRY(give(team, group, timed, err));
   for (uint32_t i = 0; i < team->count; i++) {
-    const mxg_gpu_program *program = program_of(&team->ranks[i], group);
+    const mxg_gpu_program *program = mxg_rank_program(&team->ranks[i], group);
     MXG_TRY(mxg_gpu_use(team->ranks[i].gpu, err));
     MXG_TRY(mxg_event_record(program->end, program->streams[0], err));
   }

@@ -13,10 +13,6 @@
 
 #include <string.h>
 
-static mxg_gpu_program *program_of(mxg_gpu_rank *r, uint32_t group) {
-  return group == MXG_ALL_GROUPS ? &r->program : &r->parts[group];
-}
-
 static mxg_cu_stream *callers_stream(void *const *streams, uint32_t i) { return streams ? streams[i] : NULL; }
 
 /* Finds the captures that the callers' streams are in. *any: there is one. */
@@ -48,7 +44,7 @@ static bool go_together(const mxg_gpu_team *team, const mxg_gpu_rank *r, const m
 
 static mxg_status check_captures(mxg_gpu_team *team, uint32_t group, mxg_error *err) {
   for (uint32_t i = 0; i < team->count; i++) {
-    const mxg_gpu_program *program = program_of(&team->ranks[i], group);
+    const mxg_gpu_program *program = mxg_rank_program(&team->ranks[i], group);
     for (uint32_t k = 0; k < team->count; k++) {
       if (k == i || go_together(team, &team->ranks[i], &team->ranks[k], program->reads[k])) continue;
       mxg_fail(err, MXG_ERR_USAGE, 684, "rank %u reads from rank %u, and their streams are not in one capture",
@@ -66,7 +62,7 @@ static mxg_cu_event *begin_of(const mxg_gpu_rank *r) { return r->capture ? r->ca
 
 /* Stream 0 of a rank, from the callers' streams to the program. */
 static mxg_status lead_in(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
-  mxg_gpu_program *program = program_of(r, group);
+  mxg_gpu_program *program = mxg_rank_program(r, group);
   mxg_cu_stream *stream = program->streams[0];
   MXG_TRY(mxg_gpu_use(r->gpu, err));
   MXG_TRY(mxg_event_follow(stream, begin_of(r), err));
@@ -78,7 +74,7 @@ static mxg_status lead_in(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, m
 
 /* And from there to its end. */
 static mxg_status lead_out(mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
-  mxg_gpu_program *program = program_of(r, group);
+  mxg_gpu_program *program = mxg_rank_program(r, group);
   mxg_cu_stream *stream = program->streams[0];
   if (r->capture) return mxg_event_record(r->captured[1], stream, err);
   program->under_way = true;
@@ -88,7 +84,7 @@ static mxg_status lead_out(mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
 }
 
 static mxg_status start_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t group, mxg_error *err) {
-  mxg_gpu_program *program = program_of(r, group);
+  mxg_gpu_program *program = mxg_rank_program(r, group);
   MXG_TRY(lead_in(team, r, group, err));
   MXG_TRY(mxg_rank_meet_begin(r, group, program->streams[0], err));
   if (r->capture)
@@ -115,7 +111,7 @@ static mxg_status start_jointly(mxg_gpu_team *team, uint32_t group, bool capture
 
 static mxg_status end_rank(mxg_gpu_team *team, mxg_gpu_rank *r, uint32_t i, void *const *streams, uint32_t group,
                            mxg_error *err) {
-  const mxg_gpu_program *program = program_of(r, group);
+  const mxg_gpu_program *program = mxg_rank_program(r, group);
   mxg_cu_event *end = r->capture ? r->captured[1] : program->end;
   for (uint32_t k = 0; k < team->count; k++) {
     if (k != i && !program->reads[k]) continue;

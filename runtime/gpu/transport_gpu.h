@@ -162,6 +162,8 @@ void mxg_joint_note_lost(mxg_gpu_team *team);
 
 /* ---- for filling programs: gpu_rank.c ---- */
 
+/* The program of `group`, or of all groups: MXG_ALL_GROUPS. */
+mxg_gpu_program *mxg_rank_program(mxg_gpu_rank *rank, uint32_t group);
 /* Whether a step belongs into the program in the making: it is of the program's group. */
 bool mxg_rank_takes(const mxg_gpu_rank *rank, const mxg_step *step);
 /* Wire bytes that the steps of the program in the making receive. */

@@ -68,21 +68,20 @@ static uint64_t block_count(uint64_t x, uint64_t count, uint32_t block) {
   return block == MX_WHOLE ? 1 : (x + count - 1) / block - x / block + 1;
 }
 
-/* Joins `next` to one of the copies before it, the last `most_before` of them, the nearest first. */
-static bool join_any(mxg_copy *first, size_t count, const mxg_copy *next) {
+/* Joins `next` to one of the copies up to `kept`, the last `most_before` of them, the nearest first. */
+static bool join_any(mxg_copies *copies, size_t kept, const mxg_copy *next) {
   enum { most_before = 32 };
-  for (size_t back = 1; back <= count && back <= most_before; back++)
-    if (join(&first[count - back], next)) return true;
+  for (size_t i = kept; i > copies->fixed && kept - i < most_before; i--)
+    if (join(&copies->items[i - 1], next)) return true;
   return false;
 }
 
 /* Layers are alike: what comes again and again among other things, as the same expert's scales do, is joined too. */
 void mxg_copies_apart(mxg_copies *copies) {
-  mxg_copy *first = copies->items + copies->fixed;
-  size_t kept = 0;
-  for (size_t i = 0; i < copies->count - copies->fixed; i++)
-    if (!join_any(first, kept, &first[i])) first[kept++] = first[i];
-  copies->count = copies->fixed += kept;
+  size_t kept = copies->fixed;
+  for (size_t i = copies->fixed; i < copies->count; i++)
+    if (!join_any(copies, kept, &copies->items[i])) copies->items[kept++] = copies->items[i];
+  copies->count = copies->fixed = kept;
 }
 
 uint64_t mxg_segment_data_bytes(const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment) {

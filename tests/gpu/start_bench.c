@@ -102,32 +102,26 @@ static void keep_busy(const bench *b, int times) {
   }
 }
 
-void write_sources(const bench *b) {
+/* On the ranks' streams: tensors of side `copied` go between host and GPU, sources there and targets back; the others are
+** filled. */
+static void copy_and_fill(const bench *b, mxg_side copied, uint8_t byte) {
   for (uint32_t i = 0; i < b->count; i++) {
     const tensor *t = &b->tensors[i];
     if (!is_here(b, t->info.rank)) continue;
     mxg_cu_stream *stream = b->streams[t->info.rank];
     MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
-    if (t->info.side == MXG_SOURCE)
+    if (t->info.side != copied)
+      MUST(mxg_gpu_fill(t->device, byte, t->bytes, stream, &err));
+    else if (copied == MXG_SOURCE)
       MUST(mxg_gpu_copy(t->device, (uint64_t)(uintptr_t)t->host, t->bytes, stream, &err));
-    else
-      MUST(mxg_gpu_fill(t->device, 0xa5, t->bytes, stream, &err));
-  }
-}
-
-/* Reads the targets, and writes over the sources: readers that have not ended would see it. */
-void read_targets(const bench *b) {
-  for (uint32_t i = 0; i < b->count; i++) {
-    const tensor *t = &b->tensors[i];
-    if (!is_here(b, t->info.rank)) continue;
-    mxg_cu_stream *stream = b->streams[t->info.rank];
-    MUST(mxg_gpu_use(gpu_of(b, t->info.rank), &err));
-    if (t->info.side == MXG_SOURCE)
-      MUST(mxg_gpu_fill(t->device, 0x5a, t->bytes, stream, &err));
     else
       MUST(mxg_gpu_copy((uint64_t)(uintptr_t)t->got, t->device, t->bytes, stream, &err));
   }
 }
+
+void write_sources(const bench *b) { copy_and_fill(b, MXG_SOURCE, 0xa5); }
+
+void read_targets(const bench *b) { copy_and_fill(b, MXG_TARGET, 0x5a); }
 
 void finish(const bench *b) {
   for (uint32_t r = b->first; r < b->end; r++) {
