@@ -102,6 +102,28 @@ MX_FN mx_u32 mx_div(mx_u32 a, mx_u32 b) {
 #endif
 }
 
+/* The magnitude of x, `most` where it is larger; `most` for NaN. */
+MX_FN mx_u32 mx_at_most(mx_u32 x, mx_u32 most) {
+#if defined(__CUDACC__)
+  float r;
+  asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %1;\n\tmin.f32 %0, a, %2;\n\t}"
+      : "=f"(r)
+      : "f"(mx_float(x)), "f"(mx_float(most)));
+  return mx_bits(r);
+#else
+  mx_u32 a = x & 0x7fffffffu;
+  return a < most ? a : most;
+#endif
+}
+
+MX_FN int mx_is_nan(mx_u32 x) {
+#if defined(__CUDACC__)
+  return __isnanf(mx_float(x));
+#else
+  return (x & 0x7fffffffu) > MX_FP32_INF;
+#endif
+}
+
 /* ---- elements to FP32: exact ------------------------------------------------------------------------------------- */
 
 MX_FN mx_u32 mx_e4m3_decode(mx_u32 q) {
@@ -137,22 +159,25 @@ MX_FN mx_u32 mx_decode(int elem, mx_u32 q) {
 
 /* ---- FP32 to elements: round to nearest even, signed zero kept; fp8 saturates, also Inf -------------------------- */
 
+/* The magnitude of an fp8 element of `mantissa` bits, whose smallest normal number has the FP32 exponent bits `least`,
+** from a finite magnitude of at most the largest element. 2^(e + 23 - mantissa) has 2^(e - mantissa) for its last bit,
+** e being the value's exponent, or that of `least` where the value is smaller: the addition rounds to that many units.
+** Their number, and for each exponent above the least as many units as a binade holds, are the element. */
+MX_FN mx_u32 mx_fp8_round(mx_u32 a, mx_u32 mantissa, mx_u32 least) {
+  const mx_u32 shift = 23u - mantissa;
+  mx_u32 e = a & 0x7f800000u;
+  e = e < least ? least : e;
+  return mx_add(a, e + (shift << 23)) - e + (e >> shift) - ((shift << 23) + (least >> shift));
+}
+
 MX_FN mx_u32 mx_e4m3_encode(mx_u32 x) {
-  mx_u32 a = x & 0x7fffffffu, sign = x >> 24 & 0x80u;
-  mx_u32 normal = ((a + 0x7ffffu + (a >> 20 & 1u)) >> 20) - (120u << 3);
-  mx_u32 tiny = mx_add(a, 0x46800000u) - 0x46800000u; /* ulp(2^14) is 2^-9: the addition rounds */
-  mx_u32 q = a < 0x3c800000u ? tiny : normal;
-  q = q > 0x7eu ? 0x7eu : q;
-  return a > MX_FP32_INF ? 0x7fu : sign | q;
+  mx_u32 q = mx_fp8_round(mx_at_most(x, 0x43e00000u), 3, 121u << 23) | (x >> 24 & 0x80u);
+  return mx_is_nan(x) ? 0x7fu : q;
 }
 
 MX_FN mx_u32 mx_e5m2_encode(mx_u32 x) {
-  mx_u32 a = x & 0x7fffffffu, sign = x >> 24 & 0x80u;
-  mx_u32 normal = ((a + 0xfffffu + (a >> 21 & 1u)) >> 21) - (112u << 2);
-  mx_u32 tiny = mx_add(a, 0x43000000u) - 0x43000000u; /* ulp(2^7) is 2^-16 */
-  mx_u32 q = a < 0x38800000u ? tiny : normal;
-  q = q > 0x7bu ? 0x7bu : q;
-  return a > MX_FP32_INF ? 0x7fu : sign | q;
+  mx_u32 q = mx_fp8_round(mx_at_most(x, 0x47600000u), 2, 113u << 23) | (x >> 24 & 0x80u);
+  return mx_is_nan(x) ? 0x7fu : q;
 }
 
 MX_FN mx_u32 mx_bf16_encode(mx_u32 x) {
@@ -182,12 +207,16 @@ MX_FN mx_u32 mx_encode(int elem, mx_u32 x) {
 
 /* ---- scales ------------------------------------------------------------------------------------------------------ */
 
-/* 2^(s - 127), a subnormal for 0, NaN for 255. */
-MX_FN mx_u32 mx_e8m0_decode(mx_u32 s) { return s == 255u ? MX_FP32_NAN : s == 0u ? 0x00400000u : s << 23; }
+/* 2^(s - 127), a subnormal for 0, NaN for 255. Without branches: 255 has the exponent bits of Inf, and one more is NaN. */
+MX_FN mx_u32 mx_e8m0_decode(mx_u32 s) {
+  mx_u32 bits = s << 23;
+  return (bits < 0x00400000u ? 0x00400000u : bits) + ((s + 1u) >> 8);
+}
 
-/* 2^(127 - s), a subnormal for 254, NaN for 255. */
+/* 2^(127 - s), a subnormal for 254, NaN for 255 (here of -Inf). */
 MX_FN mx_u32 mx_e8m0_reciprocal(mx_u32 s) {
-  return s == 255u ? MX_FP32_NAN : s == 254u ? 0x00400000u : (254u - s) << 23;
+  mx_u32 bits = (254u - s) << 23;
+  return (bits < 0x00400000u ? 0x00400000u : bits) + ((s + 1u) >> 8);
 }
 
 /* What a value adds to its block's maximum: compare the results as integers. NaN > Inf > finite; ELEMENT drops NaN.
