@@ -34,15 +34,25 @@ struct mx_pair {
 MX_FN mx_pair mx_decode_halves(mx_u32 halves) {
   return {mx_cvt_f32_f16(halves & 0xffffu), mx_cvt_f32_f16(halves >> 16)};
 }
+
+/* Two fp8 elements as FP16, exactly. An E5M2 element is the upper byte of one. E4M3 has an exponent bit less, and its
+** bias is 8 less: a multiplication by 2^8 makes that good, for subnormals too. */
+template <mx_u32 ELEM> MX_FN mx_u32 mx_fp8_halves(mx_u32 two) {
+#if MX_HAS_FP8_PAIRS
+  return ELEM == MX_E4M3 ? mx_cvt_f16x2_e4m3x2(two) : mx_cvt_f16x2_e5m2x2(two);
+#else
+  const mx_u32 upper = (two << 8 & 0xff00u) | (two << 16 & 0xff000000u);
+  if constexpr (ELEM == MX_E5M2) return upper;
+  const mx_u32 magnitudes = (upper & 0x7f007f00u) >> 1, nan = mx_set_gt_f16x2(magnitudes, 0x3f003f00u);
+  return mx_mul_f16x2(magnitudes | (upper & 0x80008000u), 0x5c005c00u) | nan;
+#endif
+}
 #endif
 
 /* The values of two elements. */
 template <mx_u32 ELEM> MX_FN mx_pair mx_decode_pair(mx_u32 two) {
-#if MX_HAS_FP8_PAIRS
-  if constexpr (ELEM == MX_E4M3) return mx_decode_halves(mx_cvt_f16x2_e4m3x2(two));
-  if constexpr (ELEM == MX_E5M2) return mx_decode_halves(mx_cvt_f16x2_e5m2x2(two));
-#endif
 #if MX_HAS_HALF_PAIRS
+  if constexpr (ELEM <= MX_E5M2) return mx_decode_halves(mx_fp8_halves<ELEM>(two));
   if constexpr (ELEM == MX_FP16) return mx_decode_halves(two);
 #endif
   constexpr mx_u32 bits = ELEM <= MX_E5M2 ? 8 : 16, mask = (1u << bits) - 1;

@@ -38,16 +38,18 @@ MX_PTX_NARROW(mx_cvt_f16x2_f32, "cvt.rn.f16x2.f32", mx_u32, "=r")
 MX_PTX_LARGER(mx_max_abs_f32, "max.f32")
 MX_PTX_LARGER(mx_max_nan_abs_f32, "max.NaN.f32")
 
-#define MX_PTX_LARGER_PAIR(name, instruction)                        \
-  MX_FN mx_u32 name(mx_u32 a, mx_u32 b) {                            \
-    mx_u32 larger;                                                   \
-    asm(instruction " %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b)); \
-    return larger;                                                   \
+#define MX_PTX_PAIRS(name, instruction)                           \
+  MX_FN mx_u32 name(mx_u32 a, mx_u32 b) {                         \
+    mx_u32 two;                                                   \
+    asm(instruction " %0, %1, %2;" : "=r"(two) : "r"(a), "r"(b)); \
+    return two;                                                   \
   }
-MX_PTX_LARGER_PAIR(mx_max_bf16x2, "max.bf16x2")
-MX_PTX_LARGER_PAIR(mx_max_nan_bf16x2, "max.NaN.bf16x2")
-MX_PTX_LARGER_PAIR(mx_max_f16x2, "max.f16x2")
-MX_PTX_LARGER_PAIR(mx_max_nan_f16x2, "max.NaN.f16x2")
+MX_PTX_PAIRS(mx_max_bf16x2, "max.bf16x2")
+MX_PTX_PAIRS(mx_max_nan_bf16x2, "max.NaN.bf16x2")
+MX_PTX_PAIRS(mx_max_f16x2, "max.f16x2")
+MX_PTX_PAIRS(mx_max_nan_f16x2, "max.NaN.f16x2")
+MX_PTX_PAIRS(mx_mul_f16x2, "mul.rn.f16x2")
+MX_PTX_PAIRS(mx_set_gt_f16x2, "set.gt.u32.f16x2") /* a half of ones where a is the larger, else zeros */
 
 /* ---- sm_89 and later --------------------------------------------------------------------------------------------- */
 

@@ -84,6 +84,17 @@ static inline unsigned larger_pair(const type &t, bool nan, unsigned a, unsigned
          narrow(t, larger(nan, widen(t, a >> 16), widen(t, b >> 16))) << 16;
 }
 
+/* A product of two halves is exact in double. */
+static inline unsigned product_pair(const type &t, unsigned a, unsigned b) {
+  return narrow(t, widen(t, a & 0xffff) * widen(t, b & 0xffff)) | narrow(t, widen(t, a >> 16) * widen(t, b >> 16))
+                                                                      << 16;
+}
+
+static inline unsigned greater_pair(const type &t, unsigned a, unsigned b) {
+  return (widen(t, a & 0xffff) > widen(t, b & 0xffff) ? 0xffffu : 0u) |
+         (widen(t, a >> 16) > widen(t, b >> 16) ? 0xffff0000u : 0u);
+}
+
 static inline unsigned larger_magnitude(bool nan, unsigned a, unsigned b) {
   return bits_of((float)larger(nan, of_float(a), std::fabs(of_float(b))));
 }
@@ -114,5 +125,8 @@ static inline unsigned mx_max_f16x2(unsigned a, unsigned b) {
 static inline unsigned mx_max_nan_f16x2(unsigned a, unsigned b) {
   return shim_ptx::larger_pair(shim_ptx::f16, true, a, b);
 }
+
+static inline unsigned mx_mul_f16x2(unsigned a, unsigned b) { return shim_ptx::product_pair(shim_ptx::f16, a, b); }
+static inline unsigned mx_set_gt_f16x2(unsigned a, unsigned b) { return shim_ptx::greater_pair(shim_ptx::f16, a, b); }
 
 #endif
