@@ -10,6 +10,7 @@
 #include "mx_scale.h"
 
 constexpr mx_u32 MX_SRC_SIZE = mx_size(MX_SRC_ELEM), MX_DST_SIZE = mx_size(MX_DST_ELEM);
+constexpr mx_u32 MX_SRC_SCALE_SIZE = MX_SRC_SCALE == MX_SCALE_FP32 ? 4 : 1;
 constexpr mx_u32 MX_DST_SCALE_SIZE = MX_DST_SCALE == MX_SCALE_FP32 ? 4 : 1;
 constexpr bool MX_SRC_SCALED = MX_SRC_SCALE == MX_SCALE_E8M0 || MX_SRC_SCALE == MX_SCALE_FP32;
 constexpr bool MX_DST_SCALED = MX_DST_SCALE == MX_SCALE_E8M0 || MX_DST_SCALE == MX_SCALE_FP32;
@@ -33,14 +34,17 @@ MX_FN mx_u64 mx_dst_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
 
 /* ---- scales ------------------------------------------------------------------------------------------------------ */
 
+MX_FN mx_u64 mx_src_scale_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
+  const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
+  const mx_u32 j = mx_block_index(e.src_col + col, MX_SRC_BLOCK_COLS);
+  return e.src_scale +
+         mx_scale_offset(MX_SRC_LAYOUT, MX_SRC_COLUMNWISE, e.src_scale_ld, i, j) * (mx_u64)MX_SRC_SCALE_SIZE;
+}
+
 /* The scale over a source element: a byte, or FP32 bits. 0 where the source has none. */
 MX_FN mx_u32 mx_src_scale(const mx_entry &e, mx_u32 row, mx_u32 col) {
   if constexpr (!MX_SRC_SCALED) return 0;
-  const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
-  const mx_u32 j = mx_block_index(e.src_col + col, MX_SRC_BLOCK_COLS);
-  const mx_u64 at = mx_scale_offset(MX_SRC_LAYOUT, MX_SRC_COLUMNWISE, e.src_scale_ld, i, j);
-  constexpr mx_u32 bytes = MX_SRC_SCALE == MX_SCALE_FP32 ? 4 : 1;
-  return mx_load_kept<bytes>(e.src_scale + at * bytes).word[0];
+  return mx_load_kept<MX_SRC_SCALE_SIZE>(mx_src_scale_address(e, row, col)).word[0];
 }
 
 /* Writes the scale of the block that holds a target element. */
@@ -51,24 +55,6 @@ MX_FN void mx_put_scale(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 scale)
   mx_pack<MX_DST_SCALE_SIZE> pack;
   pack.word[0] = scale;
   mx_store(e.dst_scale + at * MX_DST_SCALE_SIZE, pack);
-}
-
-/* The scales of N columns side by side, for blocks of n x 1: one access where they lie so. */
-template <mx_u32 N> MX_FN void mx_put_scales(const mx_entry &e, mx_u32 row, mx_u32 col, const mx_u32 *scales) {
-  if constexpr (MX_DST_LAYOUT != MX_SWIZZLED && N > 1 && mx_is_power(N)) {
-    const mx_u32 i = mx_block_index(e.dst_row + row, MX_DST_BLOCK_ROWS);
-    const mx_u64 at = mx_scale_offset(MX_DST_LAYOUT, MX_DST_COLUMNWISE, e.dst_scale_ld, i, e.dst_col + col);
-    const mx_u64 address = e.dst_scale + at * MX_DST_SCALE_SIZE;
-    if (address % mx_min(16, N * MX_DST_SCALE_SIZE) == 0) {
-      mx_pack<N *MX_DST_SCALE_SIZE> pack = mx_zero_pack<N * MX_DST_SCALE_SIZE>();
-#pragma unroll
-      for (mx_u32 k = 0; k < N; k++) mx_put<MX_DST_SCALE_SIZE>(pack, k, scales[k]);
-      mx_store(address, pack);
-      return;
-    }
-  }
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) mx_put_scale(e, row, col + k, scales[k]);
 }
 
 /* ---- a run of elements of one row -------------------------------------------------------------------------------- */
@@ -129,7 +115,8 @@ template <mx_u32 N> MX_FN mx_source<N> mx_read(const mx_entry &e, mx_u32 row, mx
 
 template <mx_u32 N> struct mx_values { mx_u32 x[N]; /* FP32 bits */ };
 
-template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_elems<N> &elems, const mx_scales<N> &scales) {
+/* The values of elements before any scale. */
+template <mx_u32 N> MX_FN mx_values<N> mx_decoded(const mx_elems<N> &elems) {
   mx_values<N> out;
   if constexpr (N % 2 == 0 && MX_SRC_SIZE < 4) {
 #pragma unroll
@@ -141,6 +128,11 @@ template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_elems<N> &elems, co
 #pragma unroll
     for (mx_u32 k = 0; k < N; k++) out.x[k] = mx_decode(MX_SRC_ELEM, mx_get<MX_SRC_SIZE>(elems.pack, k));
   }
+  return out;
+}
+
+template <mx_u32 N> MX_FN mx_values<N> mx_values_of(const mx_elems<N> &elems, const mx_scales<N> &scales) {
+  mx_values<N> out = mx_decoded(elems);
   if constexpr (MX_SRC_SCALED) {
     mx_u32 scale = mx_scale_decode(MX_SRC_SCALE, scales.raw[0]);
 #pragma unroll
@@ -202,14 +194,11 @@ template <mx_u32 N> __host__ __device__ constexpr bool mx_before_scaling() {
 }
 
 template <mx_u32 N> MX_FN mx_u32 mx_largest_before_scaling(const mx_elems<N> &elems) {
-#if MX_HAS_FP8_PAIRS
+#if MX_HAS_HALF_PAIRS
   mx_u32 pair = 0;
 #pragma unroll
-  for (mx_u32 k = 0; k < N / 2; k++) {
-    const mx_u32 two = mx_get<2>(elems.pack, k);
-    pair = mx_larger_pair<MX_FP16>(MX_NAN, pair,
-                                   MX_SRC_ELEM == MX_E4M3 ? mx_cvt_f16x2_e4m3x2(two) : mx_cvt_f16x2_e5m2x2(two));
-  }
+  for (mx_u32 k = 0; k < N / 2; k++)
+    pair = mx_larger_pair<MX_FP16>(MX_NAN, pair, mx_fp8_halves<MX_SRC_ELEM>(mx_get<2>(elems.pack, k)));
   const mx_u32 first = pair & 0xffffu, second = pair >> 16;
   return mx_decode(MX_FP16, first > second ? first : second);
 #else
@@ -254,13 +243,6 @@ template <mx_u32 N> MX_FN mx_pack<N * MX_DST_SIZE> mx_encode_all(const mx_values
   return pack;
 }
 
-/* Values times the reciprocals of their blocks' scales, ready to be elements: with mx_encode this is mx_quantize. */
-template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 reciprocal) {
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal);
-  return values;
-}
-
 template <mx_u32 N, mx_policy POLICY = MX_STREAMED>
 MX_FN void mx_write_at(mx_u64 address, const mx_values<N> &values, mx_u32 kept) {
   const mx_pack<N *MX_DST_SIZE> pack = mx_encode_all(values);
@@ -292,6 +274,29 @@ MX_FN mx_chosen mx_choose(mx_u32 largest) {
     c.reciprocal = mx_e8m0_reciprocal(c.scale);
   }
   return c;
+}
+
+/* Values times the reciprocals of their blocks' scales, ready to be elements: with mx_encode this is mx_quantize. */
+template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 reciprocal) {
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal);
+  return values;
+}
+
+/* The same of elements as read, under the reciprocal of the block that they are all of.
+**
+** 8-bit elements under one scale byte are multiplied once, by scale x reciprocal: the former is a power of two, so
+** where that product is a normal number both orders round the same value. Where it is smaller, either way gives what
+** is far below half of the smallest element. Where it is larger than FP32, the elements are zeros: others would be
+** above their block's maximum, of which the reciprocal is; hence the largest finite number. An element that FP32
+** cannot hold is no matter where it makes its block NaN, or where the scale is FP32: it is above the largest element
+** either way. */
+template <mx_u32 N> MX_FN mx_values<N> mx_rescaled(const mx_source<N> &from, mx_u32 reciprocal) {
+  if constexpr (mx_before_scaling<N>() && (MX_DST_SCALE == MX_SCALE_FP32 || MX_NAN == MX_NAN_BLOCK)) {
+    const mx_u32 factor = mx_mul(mx_scale_decode(MX_SRC_SCALE, from.scales.raw[0]), reciprocal);
+    return mx_scaled(mx_decoded(from.elems), factor == MX_FP32_INF ? MX_FP32_MAX : factor);
+  }
+  return mx_scaled(mx_values_of(from), reciprocal);
 }
 
 /* The largest over a warp's groups of LANES lanes; every lane gets it. All 32 lanes must call. */

@@ -16,6 +16,21 @@ template <mx_u32 N, mx_u32 ROWS> struct mx_strip {
   mx_values<N> values[MX_KEEP_VALUES ? ROWS : 1];
 };
 
+/* The scales of N columns in rows below each other. Where each row has one of its own, the next is a fixed step on. */
+template <mx_u32 N, mx_u32 ROWS>
+MX_FN void mx_read_scales_down(mx_source<N> *from, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows) {
+  constexpr bool steps = MX_SRC_SCALED && mx_one_scale(N) && MX_SRC_BLOCK_ROWS == 1 && MX_SRC_LAYOUT != MX_SWIZZLED;
+  mx_u64 address = steps ? mx_src_scale_address(e, row, col) : 0;
+#pragma unroll
+  for (mx_u32 r = 0; r < ROWS; r++, address += (mx_u64)e.src_scale_ld * MX_SRC_SCALE_SIZE) {
+    if (r >= rows) continue;
+    if constexpr (steps)
+      from[r].scales.raw[0] = mx_load_kept<MX_SRC_SCALE_SIZE>(address).word[0];
+    else
+      from[r].scales = mx_read_scales<N>(e, row + r, col, N);
+  }
+}
+
 /* The first `rows` rows from (row, col) on; all N columns are there. */
 template <mx_u32 N, mx_u32 ROWS>
 MX_FN void mx_read_strip(mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 rows) {
@@ -26,9 +41,7 @@ MX_FN void mx_read_strip(mx_strip<N, ROWS> &strip, const mx_entry &e, mx_u32 row
 #pragma unroll
     for (mx_u32 r = 0; r < ROWS; r++, address += step)
       if (r < rows) from[r].elems = mx_read_elems_at<N>(address, N);
-#pragma unroll
-    for (mx_u32 r = 0; r < ROWS; r++)
-      if (r < rows) from[r].scales = mx_read_scales<N>(e, row + r, col, N);
+    mx_read_scales_down<N, ROWS>(from, e, row, col, rows);
 #pragma unroll
     for (mx_u32 r = 0; r < ROWS; r++)
       if (r < rows) strip.values[r] = mx_values_of(from[r]);

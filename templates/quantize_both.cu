@@ -4,7 +4,7 @@
 ** Entries come in pairs for one rectangle: the rowwise target, then the columnwise one. MX_DST_* describe the
 ** rowwise target; the other differs in the direction of its blocks. A unit is a square of 32 x 32; a tile is held
 ** in shared memory as read: rows are quantised on the way in, columns from there. */
-#include "mx_side.cuh"
+#include "mx_meet.cuh"
 
 constexpr mx_u32 MX_BLOCK = 32;
 constexpr mx_u32 MX_RUN = MX_VEC;
@@ -24,34 +24,9 @@ static_assert(MX_DST_BLOCK_ROWS == 1 && MX_DST_BLOCK_COLS == MX_BLOCK, "the firs
 static_assert(MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
 static_assert(MX_BLOCK % MX_RUN == 0, "lanes share a block evenly");
 static_assert(MX_BLOCK % MX_PARTS == 0, "threads share a strip evenly");
-static_assert(MX_BLOCK * MX_PITCH + MX_BLOCK * MX_TILE_UNITS + MX_STRIP * MX_THREADS * 4 <= 48 * 1024,
-              "a tile fits static shared memory");
-
-/* One access to shared memory; aligned as in global memory. */
-template <mx_u32 BYTES> MX_FN void mx_hold(mx_u8 *at, const mx_pack<BYTES> &pack) {
-  if constexpr (BYTES >= 16) {
-#pragma unroll
-    for (mx_u32 i = 0; i < BYTES / 16; i++)
-      ((uint4 *)at)[i] = make_uint4(pack.word[4 * i], pack.word[4 * i + 1], pack.word[4 * i + 2], pack.word[4 * i + 3]);
-  } else if constexpr (BYTES == 8) {
-    *(uint2 *)at = make_uint2(pack.word[0], pack.word[1]);
-  } else if constexpr (BYTES == 4) {
-    *(mx_u32 *)at = pack.word[0];
-  } else {
-    *(mx_u16 *)at = (mx_u16)pack.word[0];
-  }
-}
-
-template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_held(const mx_u8 *at) {
-  mx_pack<BYTES> pack;
-  if constexpr (BYTES >= 4) {
-#pragma unroll
-    for (mx_u32 i = 0; i < BYTES / 4; i++) pack.word[i] = ((const mx_u32 *)at)[i];
-  } else {
-    pack.word[0] = *(const mx_u16 *)at;
-  }
-  return pack;
-}
+static_assert(MX_BLOCK * MX_PITCH + MX_BLOCK * MX_TILE_UNITS + MX_STRIP * (MX_THREADS * 4 + MX_TOGETHER * 5) <=
+                  48 * 1024,
+              "a tile, and what threads tell each other of its columns, fit static shared memory");
 
 /* Where a run of a tile lies: its place in the tile, and in the rectangle; kept 0: outside. */
 struct mx_slot {
@@ -71,27 +46,6 @@ MX_FN mx_slot mx_slot_of(const mx_entry &e, const mx_tile &tile, mx_u32 cols, mx
   s.col = square.at * MX_BLOCK + x % MX_ACROSS * MX_RUN;
   s.kept = mine && s.row < e.rows && s.col < cols ? mx_kept<MX_RUN>(cols, s.col) : 0;
   return s;
-}
-
-/* Writes the scales of N columns side by side of the columnwise target. */
-template <mx_u32 N>
-MX_FN void mx_put_column_scales(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u32 kept, const mx_u32 *scales) {
-  const mx_u32 i = (e.dst_row + row) / MX_BLOCK;
-  const mx_u64 address = e.dst_scale + mx_scale_offset(MX_DST_LAYOUT, 1, e.dst_scale_ld, i, e.dst_col + col);
-  if (MX_DST_LAYOUT != MX_SWIZZLED && kept >= N && address % N == 0) {
-    mx_pack<N> pack = mx_zero_pack<N>();
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) mx_put<1>(pack, k, scales[k]);
-    mx_store(address, pack);
-    return;
-  }
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) {
-    mx_pack<1> one;
-    one.word[0] = scales[k];
-    const mx_u64 at = mx_scale_offset(MX_DST_LAYOUT, 1, e.dst_scale_ld, i, e.dst_col + col + k);
-    if (k < kept) mx_store(e.dst_scale + at, one);
-  }
 }
 
 /* ---- whole tiles -------------------------------------------------------------------------------------------------
@@ -130,8 +84,7 @@ MX_FN void mx_whole_rows(const mx_entry &e, mx_u32 row, mx_u32 col, mx_u8 *held,
 }
 
 /* The columns of one strip, from row `own` of the tile on. */
-MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const mx_u8 *held,
-                            mx_u32 (*found)[MX_PARTS][MX_TOGETHER]) {
+MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const mx_u8 *held) {
   const mx_u32 part = threadIdx.x / MX_TOGETHER, seat = threadIdx.x % MX_TOGETHER, own = part * MX_ROWS;
   const mx_u8 *from = held + own * MX_PITCH + seat * MX_STRIP * MX_SRC_SIZE;
   mx_elems<MX_STRIP> elems[MX_ROWS];
@@ -146,51 +99,35 @@ MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const 
     else
       mx_add_values<MX_STRIP>(maxima, mx_values_of<MX_STRIP>(elems[r], none));
   }
-  mx_u32 largest[MX_STRIP], scales[MX_STRIP], reciprocal[MX_STRIP];
+  mx_u32 largest[MX_STRIP];
 #pragma unroll
   for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_maximum(maxima, k);
-  if constexpr (MX_PARTS > 1) {
-#pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) found[k][part][seat] = largest[k];
-    __syncthreads();
-#pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) {
-#pragma unroll
-      for (mx_u32 p = 0; p < MX_PARTS; p++) largest[k] = mx_max(largest[k], found[k][p][seat]);
-    }
-  }
-#pragma unroll
-  for (mx_u32 k = 0; k < MX_STRIP; k++) {
-    const mx_chosen chosen = mx_choose(largest[k]);
-    scales[k] = chosen.scale, reciprocal[k] = chosen.reciprocal;
-  }
+  const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(largest, seat, part);
   col += seat * MX_STRIP;
-  if (part == 0) mx_put_column_scales<MX_STRIP>(down, row, col, MX_STRIP, scales);
+  if (part == 0) mx_put_column_scales<MX_STRIP, MX_BLOCK>(down, row, col, MX_STRIP, scales.stored);
   mx_u64 dst = mx_dst_address(down, row + own, col);
 #pragma unroll
   for (mx_u32 r = 0; r < MX_ROWS; r++, dst += (mx_u64)down.dst_ld * MX_DST_SIZE) {
     mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
 #pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
+    for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], scales.reciprocal[k]);
     mx_write_at<MX_STRIP>(dst, values, MX_STRIP);
   }
 }
 
-MX_FN void mx_whole_tile(const mx_entry &e, const mx_entry &down, const mx_tile &tile, mx_u8 *held, mx_u8 *row_scales,
-                         mx_u32 (*found)[MX_PARTS][MX_TOGETHER]) {
+MX_FN void mx_whole_tile(const mx_entry &e, const mx_entry &down, const mx_tile &tile, mx_u8 *held, mx_u8 *row_scales) {
   const mx_u32 row = tile.row * MX_BLOCK, col = tile.at * MX_BLOCK;
   mx_whole_rows(e, row, col, held, row_scales);
   __syncthreads();
 #pragma unroll
   for (mx_u32 k = threadIdx.x; k < MX_BLOCK * MX_TILE_UNITS; k += MX_THREADS)
     mx_put_scale(e, row + k / MX_TILE_UNITS, col + k % MX_TILE_UNITS * MX_BLOCK, row_scales[k]);
-  mx_whole_columns(down, row, col, held, found);
+  mx_whole_columns(down, row, col, held);
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
   alignas(16) __shared__ mx_u8 held[MX_BLOCK][MX_PITCH];
   __shared__ mx_u8 row_scales[MX_BLOCK][MX_TILE_UNITS];
-  __shared__ mx_u32 found[MX_STRIP][MX_PARTS][MX_TOGETHER];
   /* Both of a pair have the same first tile: the last of them is found. */
   const mx_u32 pair = mx_find_index(entries, count, blockIdx.x);
   const mx_entry e = mx_read_entry(entries + pair - 1), down = mx_read_entry(entries + pair);
@@ -200,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
     const bool whole = tile.units == MX_TILE_UNITS && tile.at + MX_TILE_UNITS <= tile.wide &&
                        tile.row < e.rows / MX_BLOCK && (tile.at + MX_TILE_UNITS) * MX_BLOCK <= cols;
     if (MX_ONLY_WHOLE || whole) {
-      mx_whole_tile(e, down, tile, &held[0][0], &row_scales[0][0], found);
+      mx_whole_tile(e, down, tile, &held[0][0], &row_scales[0][0]);
       return;
     }
   }
@@ -253,34 +190,18 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
           mx_add_values<MX_STRIP>(maxima, mx_values_of<MX_STRIP>(elems[r], none));
       }
     }
-    mx_u32 largest[MX_STRIP], scales[MX_STRIP], reciprocal[MX_STRIP];
+    mx_u32 largest[MX_STRIP];
 #pragma unroll
     for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_maximum(maxima, k);
-    if constexpr (MX_PARTS > 1) {
-      __syncthreads(); /* nobody still reads what the round before left */
-#pragma unroll
-      for (mx_u32 k = 0; k < MX_STRIP; k++)
-        if (part < MX_PARTS) found[k][part][seat] = largest[k];
-      __syncthreads();
-#pragma unroll
-      for (mx_u32 p = 0; p < MX_PARTS; p++) {
-#pragma unroll
-        for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_max(largest[k], found[k][p][seat]);
-      }
-    }
+    const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(largest, seat, part);
     if (!kept) continue;
-#pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) {
-      const mx_chosen chosen = mx_choose(largest[k]);
-      scales[k] = chosen.scale, reciprocal[k] = chosen.reciprocal;
-    }
-    if (part == 0) mx_put_column_scales<MX_STRIP>(down, row, col, kept, scales);
+    if (part == 0) mx_put_column_scales<MX_STRIP, MX_BLOCK>(down, row, col, kept, scales.stored);
 #pragma unroll
     for (mx_u32 r = 0; r < MX_ROWS; r++) {
       if (row + own + r >= e.rows) continue;
       mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
 #pragma unroll
-      for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
+      for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], scales.reciprocal[k]);
       mx_write(down, row + own + r, col, values, kept);
     }
   }

@@ -1,8 +1,9 @@
 /* quantize_columnwise.cu -- any elements to blocks of n x 1 down a column, each with its scale.
 **
 ** A unit is one block. A thread keeps a strip of MX_STRIP neighbouring columns in registers between finding the maxima
-** and writing. Where a whole block would be too many registers, MX_PARTS threads share it, and the maxima go through
-** shared memory. Where columns do not come in whole strips, a strip is one column. */
+** and writing. Where a whole block would be too many registers, MX_PARTS threads share it, and choose its scales
+** together. Where columns do not come in whole strips, a strip is one column. */
+#include "mx_meet.cuh"
 #include "mx_strip.cuh"
 
 constexpr mx_u32 MX_BLOCK = MX_DST_BLOCK_ROWS;
@@ -12,28 +13,12 @@ constexpr mx_u32 MX_PARTS = mx_ceil_div(MX_BLOCK, MX_ROWS);
 constexpr mx_u32 MX_STRIPS = MX_THREADS / MX_PARTS; /* side by side, of a thread block */
 
 /* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
-constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS ? 256 : MX_SRC_SIZE == 1 ? 640 : 512;
+constexpr mx_u32 MX_BUSY = MX_SRC_SIZE == 1 ? (MX_HAS_FP8_PAIRS ? 640 : 512) : MX_HAS_FP8_PAIRS ? 512 : 256;
 
 static_assert(MX_DST_SCALED && MX_DST_ELEM <= MX_E5M2, "quantising writes fp8 elements and their scales");
 static_assert(MX_DST_BLOCK_COLS == 1, "a columnwise block is one column");
 static_assert(MX_BLOCK >= 1 && MX_BLOCK <= 128 && MX_STRIPS > 0, "few threads share a column of a block");
 static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
-
-/* The maxima of whole blocks from those of their parts. All threads must call. */
-template <mx_u32 N> MX_FN void mx_join_parts(mx_u32 *largest, mx_u32 strip, mx_u32 part) {
-  __shared__ mx_u32 found[MX_STRIP][MX_PARTS][MX_STRIPS];
-  __syncthreads(); /* nobody still reads what an earlier call left */
-  if (part < MX_PARTS) {
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) found[k][part][strip] = largest[k];
-  }
-  __syncthreads();
-#pragma unroll
-  for (mx_u32 p = 0; p < MX_PARTS; p++) {
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) largest[k] = largest[k] > found[k][p][strip] ? largest[k] : found[k][p][strip];
-  }
-}
 
 /* The columns from a spot on; the first row of its block is at.row * MX_BLOCK. */
 template <bool FULL, mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx_spot &at, bool mine) {
@@ -47,18 +32,13 @@ template <bool FULL, mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx
   mx_strip<N, MX_ROWS> strip;
   mx_read_strip(strip, e, row, at.at, rows);
   const mx_maxima<N> maxima = mx_strip_maxima(strip, e, row, at.at, rows);
-  mx_u32 largest[N], scales[N], reciprocal[N];
+  mx_u32 largest[N];
 #pragma unroll
   for (mx_u32 k = 0; k < N; k++) largest[k] = mx_maximum(maxima, k);
-  if constexpr (MX_PARTS > 1) mx_join_parts<N>(largest, strip_at, part);
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) {
-    const mx_chosen chosen = mx_choose(largest[k]);
-    scales[k] = chosen.scale, reciprocal[k] = chosen.reciprocal;
-  }
+  const mx_column_scales<N> scales = mx_choose_together<N, MX_PARTS, MX_STRIPS>(largest, strip_at, part);
   if (rows == 0) return;
-  if (part == 0) mx_put_scales<N>(e, row, at.at, scales);
-  mx_write_strip(strip, e, row, at.at, rows, reciprocal);
+  if (part == 0) mx_put_column_scales<N, MX_BLOCK>(e, row, at.at, N, scales.stored);
+  mx_write_strip(strip, e, row, at.at, rows, scales.reciprocal);
 }
 
 /* FULL: all of the tile is there, every block whole. */
@@ -71,7 +51,8 @@ template <bool FULL, mx_u32 N> MX_FN void mx_tile_columns(const mx_entry &e, con
 }
 
 extern "C" __global__ void __launch_bounds__(MX_THREADS, mx_blocks_of(MX_BUSY)) MX_KERNEL(MX_WORK) {
-  const mx_entry e = mx_find_entry(entries, count, blockIdx.x); /* `only` takes registers, and all are in use here */
+  constexpr bool full = MX_HAS_BLACKWELL && MX_DST_LAYOUT == MX_SWIZZLED; /* no registers left for `only` */
+  const mx_entry e = full ? mx_find_entry(entries, count, blockIdx.x) : mx_find_entry(entries, count, only, blockIdx.x);
   const mx_u32 cols = mx_cols(e);
   const mx_tile tile = mx_tile_of(e, blockIdx.x, mx_ceil_div(e.rows, MX_BLOCK), cols);
   constexpr bool even = MX_TILE_UNITS % (MX_STRIPS * MX_STRIP) == 0 && MX_STRIPS * MX_PARTS == MX_THREADS &&

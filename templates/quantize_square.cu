@@ -15,7 +15,7 @@ constexpr mx_u32 MX_RUNS = mx_ceil_div(MX_SLOTS, MX_TEAM);      /* runs of a thr
 constexpr bool MX_KEEP = MX_RUNS * MX_RUN * MX_SRC_SIZE <= 256; /* in at most 64 registers */
 
 /* Threads of a multiprocessor; fewer where converting to fp8 is arithmetic, which takes more registers. */
-constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS  ? 256
+constexpr mx_u32 MX_BUSY = !MX_HAS_FP8_PAIRS  ? 512
                            : MX_TEAM == 32    ? 512
                            : MX_SRC_SIZE == 1 ? 1024
                            : MX_SRC_SIZE == 2 ? 768
@@ -77,7 +77,7 @@ MX_FN void mx_tile_by_slots(const mx_entry &e, const mx_tile &tile, mx_u32 cols)
       const mx_slot s = mx_slot_of(rows, cols, block, r * MX_TEAM + member);
       if (!s.kept) continue;
       if constexpr (!MX_KEEP) from[0] = mx_read<MX_RUN>(e, s.row, s.col, s.kept);
-      mx_write(e, s.row, s.col, mx_scaled(mx_values_of(from[MX_KEEP ? r : 0]), chosen.reciprocal), s.kept);
+      mx_write(e, s.row, s.col, mx_rescaled(from[MX_KEEP ? r : 0], chosen.reciprocal), s.kept);
     }
     if (mine && member == 0) mx_put_scale(e, block.row * MX_DST_BLOCK_ROWS, block.at * MX_DST_BLOCK_COLS, chosen.scale);
   }
@@ -104,7 +104,7 @@ MX_FN void mx_whole_block(const mx_entry &e, const mx_spot &block) {
   const mx_chosen chosen = mx_choose(mx_largest_of_block(largest));
 #pragma unroll
   for (mx_u32 r = 0; r < MX_RUNS; r++, dst += (mx_u64)e.dst_ld * MX_ROWS_A_RUN * MX_DST_SIZE)
-    mx_write_at<MX_RUN>(dst, mx_scaled(mx_values_of(from[r]), chosen.reciprocal), MX_RUN);
+    mx_write_at<MX_RUN>(dst, mx_rescaled(from[r], chosen.reciprocal), MX_RUN);
   if (threadIdx.x == 0) mx_put_scale(e, row, col, chosen.scale);
 }
 

@@ -25,6 +25,8 @@ static const mxg_encoding square = FP8(MX_E4M3, E8M0, MX_COMPACT, MX_RCEIL, MX_N
 static const mxg_encoding square_even = FP8(MX_E5M2, E8M0, MX_COMPACT, MX_EVEN, MX_NAN_ELEMENT, 32, 32);
 static const mxg_encoding block = FP8(MX_E4M3, FP32S, MX_COMPACT, MX_RULE_NONE, MX_NAN_BLOCK, 128, 128);
 static const mxg_encoding block_e8m0 = FP8(MX_E4M3, E8M0, MX_COMPACT, MX_RCEIL, MX_NAN_ELEMENT, 128, 128);
+static const mxg_encoding block_element = FP8(MX_E4M3, FP32S, MX_COMPACT, MX_RULE_NONE, MX_NAN_ELEMENT, 128, 128);
+static const mxg_encoding block_even = FP8(MX_E5M2, E8M0, MX_COMPACT, MX_EVEN, MX_NAN_BLOCK, 128, 128);
 static const mxg_encoding whole = FP8(MX_E4M3, FP32S, MX_COMPACT, MX_RULE_NONE, MX_NAN_BLOCK, MX_WHOLE, MX_WHOLE);
 static const mxg_encoding whole_element =
     FP8(MX_E5M2, FP32S, MX_COMPACT, MX_RULE_NONE, MX_NAN_ELEMENT, MX_WHOLE, MX_WHOLE);
@@ -167,6 +169,27 @@ static void each_maximum_down(matrix *m) {
   }
 }
 
+/* Squares of 128 x 128 with one mood each, of what blocks of 1 x 32 may bring together in a block of another shape:
+** scales near one; tiny ones, and large ones over nothing but zeros; so large that values are beyond FP32; anything
+** finite; large ones over zeros only, at random; near one, with a rare NaN or, in E5M2, Inf. */
+static void met_scales(matrix *m) {
+  for (uint64_t i = 0; i < m->data_bytes; i += 32) {
+    const uint64_t r = i / m->ld, c = i % m->ld;
+    const uint32_t mood = (uint32_t)(r / 128 * (m->ld / 128) + c / 128) % 6, bits = random_word();
+    const uint32_t any = bits % 255, lone = bits >> 8 & 7;
+    const uint32_t scales[] = {120 + bits % 15, lone ? bits % 4 : 254 - bits % 2, 240 + bits % 15, any, any,
+                               120 + bits % 15};
+    m->scale[r * m->scale_ld + c / 32] = (unsigned char)scales[mood];
+    const bool zeros = (mood == 1 && !lone) || (mood == 4 && any > 20);
+    for (uint32_t k = 0; k < 32; k++) {
+      const uint32_t word = random_word();
+      uint32_t elem = zeros ? 0 : (word >> 8) % 0x7c;
+      if (mood == 5 && (word >> 16) % 4096 == 0) elem = word >> 8 & 1 ? 0x7f : 0x7c;
+      m->data[i + k] = (unsigned char)(elem | (word & 0x80));
+    }
+  }
+}
+
 /* Every scale rule with every NaN policy. */
 #define CHOICES(e, br, bc)                                          \
   {                                                                 \
@@ -206,6 +229,16 @@ static const sweep sweeps[] = {
     {{MXG_DEQUANTIZE, &fp32, &fp16, 0, 4, 128, 512, 64, 1024, 0, 64}, near_ties},
     {{MXG_QUANTIZE_ROWWISE, &fp32, &row, 0, 4, 128, 128, 64, 1024, 0, 64}, near_ties},
     {{MXG_QUANTIZE_ROWWISE, &fp32, &row_even, 0, 4, 128, 128, 64, 1024, 0, 64}, near_ties},
+    {{MXG_QUANTIZE_SQUARE, &row, &block, 0, 16, 256, 1, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_SQUARE, &row_padded, &block_element, 1024, 16, 256, 1, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_SQUARE, &row_padded, &block_e8m0, 0, 16, 256, 1, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_SQUARE, &row, &block_even, 0, 16, 256, 1, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_SQUARE, &row_padded, &block_even, 1024, 8, 128, 1, 510, 1024, 0, 510}, met_scales},
+    {{MXG_QUANTIZE_COLUMNWISE, &row, &column, 1024, 8, 128, 256, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_COLUMNWISE, &row_padded, &column_padded, 0, 8, 128, 256, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_COLUMNWISE, &row, &column_swizzled, 1024, 8, 128, 256, 510, 1024, 0, 510}, met_scales},
+    {{MXG_QUANTIZE_COLUMNWISE, &row, &column_fp32, 1024, 8, 128, 256, 512, 1024, 0, 512}, met_scales},
+    {{MXG_QUANTIZE_COLUMNWISE, &row_padded, &column_fp32, 0, 4, 96, 240, 500, 1024, 0, 500}, met_scales},
 };
 enum { SWEEPS = sizeof sweeps / sizeof *sweeps };
 
