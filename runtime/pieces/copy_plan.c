@@ -60,6 +60,49 @@ void mxg_copies_free(mxg_copies *copies) {
   *copies = (mxg_copies){0};
 }
 
+/* ---- a part of what there is ---- */
+
+/* What comes first of `*copy`, about `bytes` of it; the rest stays. All of it where little would be left. */
+static mxg_copy cut(mxg_copy *copy, uint64_t bytes) {
+  static const uint64_t grain = 1 << 20;
+  mxg_copy head = *copy;
+  if (head.width * head.height <= bytes + bytes / 4) {
+    copy->height = 0;
+  } else if (head.height > 1) {
+    head.height = bytes > head.width ? bytes / head.width : 1;
+    copy->height -= head.height;
+    copy->src += head.height * head.src_pitch;
+    copy->dst += head.height * head.dst_pitch;
+  } else {
+    head.width = bytes > grain ? bytes / grain * grain : grain < head.width ? grain : head.width;
+    copy->width -= head.width;
+    copy->src += head.width;
+    copy->dst += head.width;
+    if (copy->width == 0) copy->height = 0;
+  }
+  return head;
+}
+
+uint64_t mxg_copies_take(mxg_copies *to, mxg_copies *from, size_t *next, uint64_t bytes) {
+  uint64_t taken = 0;
+  while (*next < from->count && (taken < bytes || taken == 0) && !to->failed) {
+    mxg_copy *fresh = mxg_vector_push((void **)&to->items, &to->count, &to->capacity, sizeof *fresh);
+    to->failed = !fresh;
+    if (!fresh) return taken;
+    *fresh = cut(&from->items[*next], bytes > taken ? bytes - taken : 0);
+    taken += fresh->width * fresh->height;
+    if (from->items[*next].height == 0) ++*next;
+  }
+  to->fixed = to->count;
+  return taken;
+}
+
+uint64_t mxg_copies_bytes(const mxg_copies *copies) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < copies->count; i++) bytes += copies->items[i].width * copies->items[i].height;
+  return bytes;
+}
+
 /* ---- one piece ---- */
 
 static uint64_t first_block(uint64_t x, uint32_t block) { return block == MX_WHOLE ? 0 : x / block; }

@@ -27,6 +27,11 @@ void mxg_copies_free(mxg_copies *copies);
 ** equal distances become one copy here, so call it last too. */
 void mxg_copies_apart(mxg_copies *copies);
 
+/* Moves copies of about `bytes` from the front of `from`, which is item *next, to the end of `to`; one that is larger
+** goes in parts, cut between rows or at a MiB. At least one part, while there are any. Returns their bytes. */
+uint64_t mxg_copies_take(mxg_copies *to, mxg_copies *from, size_t *next, uint64_t bytes);
+uint64_t mxg_copies_bytes(const mxg_copies *copies);
+
 /* The rows of one segment of a piece, without gaps, to `to`; and the scales over them, compact. No scales where they
 ** do not lie in rows (swizzled): kernels have to read those where they are. */
 void mxg_copies_data(mxg_copies *copies, const mxg_plan *plan, const mxg_piece *piece, const mxg_segment *segment,
