@@ -12,6 +12,8 @@ static_assert(!MX_DST_SCALED, "dequantising writes elements without scales");
 /* Threads of a multiprocessor. */
 constexpr mx_u32 MX_BUSY = !mx_one_scale(MX_VEC) ? 1024 : MX_HAS_FP8_PAIRS ? 2048 : 1536;
 constexpr mx_u32 MX_BATCH = mx_batch_of(MX_VEC * MX_SRC_SIZE);
+/* Of units one by one. Beside copies on two H100s the layers of Llama 3 8B take 10.2 ms so, streamed 10.4. */
+constexpr mx_policy MX_HINT = MX_SRC_SIZE == 1 && MX_DST_SIZE == 2 ? MX_KEPT : MX_STREAMED;
 
 template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
   const mx_u32 lane = threadIdx.x % 32;
@@ -29,14 +31,14 @@ template <bool FULL> MX_FN void mx_tile_units(const mx_entry &e, const mx_tile &
       }
       if (!FULL && unit >= tile.units) continue;
       const mx_u32 col = walk[b].at * MX_VEC, kept = mx_kept<MX_VEC>(cols, col);
-      from[b].elems = mx_read_elems_at<MX_VEC>(walk[b].src, kept);
+      from[b].elems = mx_read_elems_at<MX_VEC, MX_HINT>(walk[b].src, kept);
       from[b].scales = mx_read_scales<MX_VEC>(e, walk[b].row, col, kept);
     }
 #pragma unroll
     for (mx_u32 b = 0; b < MX_BATCH; b++) {
       if (!FULL && mx_unit<32, MX_BATCH>(round, b, lane) >= tile.units) continue;
       const mx_u32 col = walk[b].at * MX_VEC, kept = mx_kept<MX_VEC>(cols, col);
-      mx_write_at<MX_VEC>(walk[b].dst, mx_values_of(from[b]), kept);
+      mx_write_at<MX_VEC, MX_HINT>(walk[b].dst, mx_values_of(from[b]), kept);
     }
   }
 }
