@@ -7,8 +7,11 @@
 #define _GNU_SOURCE
 #include "fake_cuda.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,11 +418,28 @@ static int launch_graph(const graph *g, stream *s) {
 
 /* ---- memory ---- */
 
+/* What killed processes left. Some tests kill theirs, and this is memory. */
+static void sweep(void) {
+  static const char folder[] = "/dev/shm", begin[] = "fake-cuda-";
+  DIR *entries = opendir(folder);
+  for (struct dirent *e; entries && (e = readdir(entries));) {
+    long owner = strncmp(e->d_name, begin, sizeof begin - 1) ? 0 : strtol(e->d_name + sizeof begin - 1, NULL, 10);
+    if (owner <= 0 || kill((pid_t)owner, 0) == 0 || errno != ESRCH) continue;
+    char name[sizeof e->d_name + 1];
+    snprintf(name, sizeof name, "/%s", e->d_name);
+    (void)shm_unlink(name);
+  }
+  if (entries) closedir(entries);
+}
+
 static int allocate(uint64_t *out, size_t bytes, int device) {
   static unsigned counter;
   allocation *a = NULL;
   if (unsafe_call()) return capture_unsupported;
-  if (!allocations) allocations = need(calloc(most_allocations, sizeof *allocations));
+  if (!allocations) {
+    allocations = need(calloc(most_allocations, sizeof *allocations));
+    sweep();
+  }
   for (size_t i = 0; i < allocation_count && !a; i++)
     if (!allocations[i].address) a = &allocations[i];
   if (!a && allocation_count < most_allocations) a = &allocations[allocation_count++];
