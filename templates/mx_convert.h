@@ -207,7 +207,7 @@ MX_FN mx_u32 mx_encode(int elem, mx_u32 x) {
 
 /* ---- scales ------------------------------------------------------------------------------------------------------ */
 
-/* 2^(s - 127), a subnormal for 0, NaN for 255. Without branches: 255 has the exponent bits of Inf, and one more is NaN. */
+/* 2^(s - 127), a subnormal for 0, NaN for 255. No branches: 255 has the exponent bits of Inf, and one more is NaN. */
 MX_FN mx_u32 mx_e8m0_decode(mx_u32 s) {
   mx_u32 bits = s << 23;
   return (bits < 0x00400000u ? 0x00400000u : bits) + ((s + 1u) >> 8);
