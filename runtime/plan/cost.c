@@ -73,8 +73,8 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 ** 207 to 276. */
 static const double several_kernel = .955, several_copy_start = 50e-6, without_turns = .62;
 
-/* Copies of two processes: the layers of Llama 3 8B took 12.46 ms of two H100s where one process took 10.21. Copies
-** alone have 374 of 390 GB/s there, and what lies together in another process's memory is not known to: more copies. */
+/* Copies of two processes: the layers of Llama 3 8B took 12.46 ms of two H100s where one process took 10.21, and copies
+** alone had 374 of 390 GB/s. */
 static const double between_processes = .76;
 
 mxg_rates mxg_rates_apart(const mxg_rates *rates) {
