@@ -65,6 +65,9 @@ MX_FN mx_u32 mx_bits(float value) {
     float value;
   } cast;
   cast.value = value;
+#if defined(MX_ONE_NAN) /* a host that plays a GPU, whose arithmetic knows one NaN */
+  if (value != value) return MX_FP32_NAN;
+#endif
   return cast.bits;
 #endif
 }
@@ -89,6 +92,17 @@ MX_FN mx_u32 mx_mul(mx_u32 a, mx_u32 b) {
   return mx_bits(r);
 #else
   return mx_bits(mx_float(a) * mx_float(b));
+#endif
+}
+
+/* a x b + c, rounded once; where a x b is a number of its own type, as it must be here, that is any two steps. */
+MX_FN mx_u32 mx_mul_add(mx_u32 a, mx_u32 b, mx_u32 c) {
+#if defined(__CUDACC__)
+  float r;
+  asm("fma.rn.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(mx_float(a)), "f"(mx_float(b)), "f"(mx_float(c)));
+  return mx_bits(r);
+#else
+  return mx_add(mx_mul(a, b), c);
 #endif
 }
 
@@ -160,14 +174,14 @@ MX_FN mx_u32 mx_decode(int elem, mx_u32 q) {
 /* ---- FP32 to elements: round to nearest even, signed zero kept; fp8 saturates, also Inf -------------------------- */
 
 /* The magnitude of an fp8 element of `mantissa` bits, whose smallest normal number has the FP32 exponent bits `least`,
-** from a finite magnitude of at most the largest element. 2^(e + 23 - mantissa) has 2^(e - mantissa) for its last bit,
+** from a finite magnitude of at most what the type holds. 2^(e + 23 - mantissa) has 2^(e - mantissa) for its last bit,
 ** e being the value's exponent, or that of `least` where the value is smaller: the addition rounds to that many units.
 ** Their number, and for each exponent above the least as many units as a binade holds, are the element. */
 MX_FN mx_u32 mx_fp8_round(mx_u32 a, mx_u32 mantissa, mx_u32 least) {
   const mx_u32 shift = 23u - mantissa;
   mx_u32 e = a & 0x7f800000u;
   e = e < least ? least : e;
-  return mx_add(a, e + (shift << 23)) - e + (e >> shift) - ((shift << 23) + (least >> shift));
+  return mx_mul_add(e, (127u + shift) << 23, a) - e + (e >> shift) - ((shift << 23) + (least >> shift));
 }
 
 MX_FN mx_u32 mx_e4m3_encode(mx_u32 x) {

@@ -38,6 +38,10 @@ MX_PTX_NARROW(mx_cvt_f16x2_f32, "cvt.rn.f16x2.f32", mx_u32, "=r")
 MX_PTX_LARGER(mx_max_abs_f32, "max.f32")
 MX_PTX_LARGER(mx_max_nan_abs_f32, "max.NaN.f32")
 
+/* The smaller of a and the magnitude of b: NaN where b is, and then of numbers. */
+MX_PTX_LARGER(mx_min_nan_abs_f32, "min.NaN.f32")
+MX_PTX_LARGER(mx_min_abs_f32, "min.f32")
+
 #define MX_PTX_PAIRS(name, instruction)                           \
   MX_FN mx_u32 name(mx_u32 a, mx_u32 b) {                         \
     mx_u32 two;                                                   \

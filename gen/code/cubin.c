@@ -3,7 +3,8 @@
 **
 ** Section .nv.info holds attributes {format, attribute, size or value}; those of format 4 that name a symbol are read:
 ** 0x2f registers and 0x11 the frame. Static shared memory is the size of .nv.shared.<kernel>, less what the
-** system keeps for itself at its start from sm_90 on. The instructions are .text.<kernel>. */
+** system keeps for itself at its start from sm_90 on. The instructions are .text.<kernel>, less the functions in it: the
+** compiler's for rare cases, as quotients that are subnormal, which the kernel calls where it meets them. */
 #include "cubin.h"
 
 #include <string.h>
@@ -14,6 +15,7 @@ enum {
   SYMBOL = 24,
   SECTION_SYMTAB = 2,
   SECTION_NOBITS = 8,
+  SYMBOL_FUNCTION = 2,
   ATTR_SIZED = 4,
   ATTR_FRAME_SIZE = 0x11,
   ATTR_REGCOUNT = 0x2f,
@@ -90,6 +92,17 @@ static bool read_info(mxg_cubin_use *out, bool *seen, view info, view symbols, v
   return true;
 }
 
+/* Bytes of functions in a section, but for the kernel that it is of. */
+static uint64_t functions_in(view symbols, view strings, unsigned where, const char *kernel) {
+  uint64_t bytes = 0;
+  for (size_t at = 0; at + SYMBOL <= symbols.count; at += SYMBOL) {
+    const unsigned char *s = symbols.bytes + at;
+    if ((s[4] & 15) != SYMBOL_FUNCTION || number(s + 6, 2) != where) continue;
+    if (strcmp(string_at(strings, number(s, 4)), kernel) != 0) bytes += number(s + 16, 8);
+  }
+  return bytes;
+}
+
 bool mxg_cubin_read(mxg_cubin_use *out, const void *bytes, size_t count, const char *kernel, unsigned chip) {
   static const unsigned char magic[] = {0x7f, 'E', 'L', 'F', 2, 1};
   view elf = {bytes, count}, names = {bytes, 0}, symbols = {bytes, 0}, strings = {bytes, 0}, info = {bytes, 0};
@@ -99,7 +112,7 @@ bool mxg_cubin_read(mxg_cubin_use *out, const void *bytes, size_t count, const c
   if (number(elf.bytes + 58, 2) != SECTION_HEADER) return false;
   if (!section_at(&each, elf, (unsigned)number(elf.bytes + 62, 2), names)) return false;
   names = each.data;
-  unsigned sections = (unsigned)number(elf.bytes + 60, 2);
+  unsigned sections = (unsigned)number(elf.bytes + 60, 2), code = 0;
   static const char shared[] = ".nv.shared.", text[] = ".text.";
   for (unsigned i = 0; i < sections; i++) {
     if (!section_at(&each, elf, i, names)) return false;
@@ -109,8 +122,11 @@ bool mxg_cubin_read(mxg_cubin_use *out, const void *bytes, size_t count, const c
     if (strncmp(each.name, shared, sizeof shared - 1) == 0 && strcmp(each.name + sizeof shared - 1, kernel) == 0)
       out->shared_bytes = (uint32_t)each.size;
     if (strncmp(each.name, text, sizeof text - 1) == 0 && strcmp(each.name + sizeof text - 1, kernel) == 0)
-      out->code_bytes = (uint32_t)each.size;
+      out->code_bytes = (uint32_t)each.size, code = i;
   }
+  const uint64_t called = functions_in(symbols, strings, code, kernel);
+  if (called > out->code_bytes) return false;
+  out->code_bytes -= (uint32_t)called;
   if (chip >= 90 && out->shared_bytes >= RESERVED_SHARED) out->shared_bytes -= RESERVED_SHARED;
   bool seen = false;
   return read_info(out, &seen, info, symbols, strings, kernel) && seen;

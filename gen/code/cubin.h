@@ -8,7 +8,7 @@
 
 typedef struct mxg_cubin_use {
   uint32_t registers, shared_bytes, local_bytes; /* of a thread, of a block (static), of a thread (its stack) */
-  uint32_t code_bytes;                           /* instructions: 16 bytes each */
+  uint32_t code_bytes;                           /* instructions of its own: 16 bytes each */
 } mxg_cubin_use;
 
 /* `chip`: 90 of sm_90a. False when the bytes are no 64-bit ELF with this kernel, or anything lies outside of them. */

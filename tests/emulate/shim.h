@@ -48,6 +48,14 @@ static inline unsigned atomicMax(unsigned *at, unsigned value) {
   return old;
 }
 
+/* Bytes of b:a, byte i chosen by digit i of `chosen`. */
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned chosen) {
+  const std::uint64_t all = (std::uint64_t)b << 32 | a;
+  unsigned result = 0;
+  for (unsigned i = 0; i < 4; i++) result |= (unsigned)(all >> (chosen >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return result;
+}
+
 static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 void __syncthreads();
@@ -59,6 +67,7 @@ unsigned __ballot_sync(unsigned mask, int vote);
 /* Kernels take the paths of an architecture where its number is given, 900 for sm_90: instructions are then models. */
 #ifdef SHIM_ARCH
 #define __CUDA_ARCH__ SHIM_ARCH
+#define MX_ONE_NAN
 #include "shim_ptx.h"
 #endif
 

@@ -95,6 +95,12 @@ static inline unsigned greater_pair(const type &t, unsigned a, unsigned b) {
          (widen(t, a >> 16) > widen(t, b >> 16) ? 0xffff0000u : 0u);
 }
 
+static inline double smaller(bool nan, double a, double b) { return -larger(nan, -a, -b); }
+
+static inline unsigned smaller_magnitude(bool nan, unsigned a, unsigned b) {
+  return bits_of((float)smaller(nan, of_float(a), std::fabs(of_float(b))));
+}
+
 static inline unsigned larger_magnitude(bool nan, unsigned a, unsigned b) {
   return bits_of((float)larger(nan, of_float(a), std::fabs(of_float(b))));
 }
@@ -113,6 +119,8 @@ static inline unsigned mx_cvt_f16x2_e4m3x2(unsigned two) { return shim_ptx::wide
 static inline unsigned mx_cvt_f16x2_e5m2x2(unsigned two) { return shim_ptx::widen_pair(shim_ptx::e5m2, two); }
 static inline unsigned mx_max_abs_f32(unsigned a, unsigned b) { return shim_ptx::larger_magnitude(false, a, b); }
 static inline unsigned mx_max_nan_abs_f32(unsigned a, unsigned b) { return shim_ptx::larger_magnitude(true, a, b); }
+static inline unsigned mx_min_abs_f32(unsigned a, unsigned b) { return shim_ptx::smaller_magnitude(false, a, b); }
+static inline unsigned mx_min_nan_abs_f32(unsigned a, unsigned b) { return shim_ptx::smaller_magnitude(true, a, b); }
 static inline unsigned mx_max_bf16x2(unsigned a, unsigned b) {
   return shim_ptx::larger_pair(shim_ptx::bf16, false, a, b);
 }
