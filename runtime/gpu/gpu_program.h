@@ -89,6 +89,7 @@ typedef struct mxg_gpu_program {
   uint32_t group;
   bool *reads;    /* by rank of the team: whether sources of that rank are read; NULL: not asked */
   bool under_way; /* started, and not seen to have ended */
+  bool apart;     /* copies come from other processes' memory */
   bool failed;    /* out of memory; sticky */
 } mxg_gpu_program;
 
@@ -102,8 +103,9 @@ void mxg_program_fill_rows(mxg_gpu_program *program, unsigned stream, uint64_t d
 mx_entry *mxg_program_entries(mxg_gpu_program *program, size_t count);
 void mxg_program_launch(mxg_gpu_program *program, unsigned stream, uint32_t kernel, uint32_t count, uint64_t tiles);
 /* Launches of stream 0 that run while copies do take few blocks at a time: all but those that come after the last copy.
-** Copy engines ask for little at a time: where kernels keep the memory's queues full, their rate falls by half. */
-void mxg_program_spread(mxg_gpu_program *program);
+** Copy engines ask for little at a time: where kernels keep the memory's queues full, their rate falls by half.
+** `apart`: copies come from other processes' memory. */
+void mxg_program_spread(mxg_gpu_program *program, bool apart);
 /* An exchange begins empty; what is added until the next op is part of it. */
 void mxg_program_exchange(mxg_gpu_program *program, unsigned stream);
 void mxg_program_transfer(mxg_gpu_program *program, const mxg_transfer *transfer);

@@ -546,7 +546,7 @@ static void make(maker *m) {
   give_all_straight(m);
   if (receives)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
-  mxg_program_spread(m->program);
+  mxg_program_spread(m->program, m->rank->team->view->agreement != NULL);
 }
 
 void mxg_copy_build(mxg_gpu_rank *r) {

@@ -73,9 +73,9 @@ double mxg_cost_floor(const mxg_rates *rates, const mxg_load *load) {
 ** 207 to 276. */
 static const double several_kernel = .955, several_copy_start = 50e-6, without_turns = .62;
 
-/* Copies of two processes: the layers of Llama 3 8B took 12.46 ms of two H100s where one process took 10.21, and copies
-** alone had 374 of 390 GB/s. */
-static const double between_processes = .76;
+/* Copies of two processes: the layers of Llama 3 8B took 11.32 ms of two H100s where one process took 10.78 then, and
+** 10.21 since; copies alone had 374 of 390 GB/s. */
+static const double between_processes = .85;
 
 mxg_rates mxg_rates_apart(const mxg_rates *rates) {
   mxg_rates apart = *rates;
@@ -85,8 +85,8 @@ mxg_rates mxg_rates_apart(const mxg_rates *rates) {
 }
 
 /* Copies and what passes through memory beside them hinder each other: each alone where the other is small, 1.09 of the
-** longer where they are alike. Measured on two H100s, with memory's time over the link's: 0.65, 0.81, 0.89, 1.02 and 1.03
-** take 1.03, 1.01, 1.05, 1.09 and 1.11 of the link's time at full rate. */
+** longer where they are alike. Measured on two H100s, with memory's time over the link's: 0.65, 0.81, 0.89, 1.02 and
+** 1.03 take 1.03, 1.01, 1.05, 1.09 and 1.11 of the link's time at full rate. */
 static double together(double a, double b) { return pow(pow(a, 8) + pow(b, 8), 1. / 8); }
 
 /* Bytes through a GPU's memory where copies bring what it receives: conversions, wires on their way into slots, and the
