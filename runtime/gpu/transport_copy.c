@@ -14,27 +14,17 @@
 ** (two H100s, Llama 3 8B whole: 1.11 of the floor in the plan's order, 1.05 so, 1.17 with all of them last). */
 #include "error.h"
 #include "memory.h"
-#include "parts.h"
+#include "region.h"
 #include "transport_gpu.h"
 
 #include <assert.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
   default_chunk = 256 << 20,
-  least_chunk = 3 << 20,
   least_straight = 128 << 20, /* at a time, between chunks */
   small_most = 128 << 10,
   small_share = 256
 };
-
-/* How a part comes to its kernel. */
-typedef enum way {
-  way_wire,   /* all of it through the slot */
-  way_scales, /* elements through the slot, scales read where they lie: they are not in rows there */
-  way_direct  /* read where it lies */
-} way;
 
 /* Parts [first, first + count) are in their slot when event `event` has happened. */
 typedef struct chunk {
@@ -43,54 +33,22 @@ typedef struct chunk {
   uint64_t slot;
 } chunk;
 
-/* Where a segment of a part lies in the slot. */
-typedef struct spot {
-  uint64_t data, scale; /* addresses */
-} spot;
-
-/* A segment's elements or scales that are copied. `chunk`: of the region. */
-typedef struct load {
-  mxg_copy copy;
-  uint64_t home; /* what its source lies in: copies that end and begin there may be one */
-  uint32_t part, chunk, segment;
-  bool scales;
-} load;
-
-/* A part of the region in the making, which is what one peer gives of one bucket: where its source lies, and where it
-** comes to stand: in the order of the sources, cut into chunks, and there by kernel. */
-typedef struct seat {
-  uint64_t home, src;
-  uint32_t part, chunk, kernel, place; /* place: in the order of the sources */
-  way how;
-} seat;
-
 typedef struct maker {
   mxg_gpu_rank *rank;
   mxg_gpu_program *program;
   const mxg_plan *plan;
-  mxg_parts parts;
-  unsigned char *ways; /* way, one a part */
-  size_t way_count, way_capacity;
+  mxg_regions regions;
   chunk *chunks;
   size_t chunk_count, chunk_capacity, chunks_done;
-  spot *spots; /* one a segment of the parts */
-  size_t spot_count, spot_capacity;
-  seat *seats; /* of the region in the making, and what of it is copied */
-  size_t seat_count, seat_capacity;
-  load *loads;
-  size_t load_count, load_capacity;
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
-  bool packs; /* wires lie in slots in the order of the gathers: a chunk's are side by side, nothing between them */
   unsigned streams, given;               /* of copies; to how many one of them was given so far */
-  uint64_t left;                         /* to receive still */
-  uint64_t most;                         /* bytes of a chunk */
   uint64_t small;                        /* of a part that is not worth a copy */
   mxg_copies straight;                   /* of pieces without kernels: the program's, or in turns the region's */
   size_t straight_next;                  /* the first of them that was not given */
   uint64_t straight_all, straight_given; /* bytes of the program's, where it takes no turns */
   uint64_t staged_all, staged_given;     /* bytes that chunks bring */
-  uint32_t region_first, bucket, peer;
+  uint32_t bucket, peer;                 /* of the region in the making */
   uint64_t slot;
   const mxg_turns *turns;    /* NULL: ranks take none */
   int turn_program;          /* MXG_TURN_* */
@@ -98,83 +56,6 @@ typedef struct maker {
 } maker;
 
 /* ---- copies ---- */
-
-static uint64_t chunk_limit(const maker *m) {
-  uint64_t limit = m->left / 4;
-  if (limit < least_chunk) limit = least_chunk;
-  return limit < m->most ? limit : m->most;
-}
-
-static int compare(uint64_t a, uint64_t b) { return a < b ? -1 : a > b; }
-
-static int by_address(const void *a, const void *b) {
-  const seat *x = a, *y = b;
-  int order = compare(x->home, y->home);
-  if (order == 0) order = compare(x->src, y->src);
-  return order ? order : compare(x->part, y->part);
-}
-
-static int by_launch(const void *a, const void *b) {
-  const seat *x = a, *y = b;
-  int order = compare(x->chunk, y->chunk);
-  if (order == 0) order = compare(x->how, y->how);
-  if (order == 0) order = compare(x->kernel, y->kernel);
-  return order ? order : compare(x->place, y->place);
-}
-
-static int by_source(const void *a, const void *b) {
-  const load *x = a, *y = b;
-  int order = compare(x->chunk, y->chunk);
-  if (order == 0) order = compare(x->home, y->home);
-  if (order == 0) order = compare(x->copy.src, y->copy.src);
-  return order ? order : compare(x->segment, y->segment);
-}
-
-/* Elements of a chunk's parts, then scales; parts have their segments in order. */
-static int by_part(const void *a, const void *b) {
-  const load *x = a, *y = b;
-  int order = compare(x->chunk, y->chunk);
-  if (order == 0) order = compare(x->scales, y->scales);
-  return order ? order : compare(x->segment, y->segment);
-}
-
-static uint64_t *spot_of(maker *m, const load *l) {
-  return l->scales ? &m->spots[l->segment].scale : &m->spots[l->segment].data;
-}
-
-/* Every part in its own wire form. */
-static void spread(maker *m) {
-  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
-  for (size_t i = m->region_first; i < m->parts.count; i++) {
-    const mxg_piece *part = &m->parts.pieces[i];
-    uint64_t data = m->slot + part->wire_offset, scale = data + mxg_wire_of(&lent, part).scale_offset;
-    for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++) {
-      m->spots[s] = (spot){data, scale};
-      data += mxg_segment_data_bytes(&lent, part, &m->parts.segments[s]);
-      scale += mxg_segment_scale_bytes(&lent, part, &m->parts.segments[s]);
-    }
-  }
-}
-
-static uint64_t align_up(uint64_t x) { return (x + 15) / 16 * 16; }
-
-/* All of the region in the order of the sources; false where alignment makes that more than its parts have. */
-static bool pack(maker *m) {
-  uint64_t at = UINT64_MAX, end = 0;
-  for (size_t i = m->region_first; i < m->parts.count; i++) {
-    const mxg_piece *part = &m->parts.pieces[i];
-    if (at > part->wire_offset) at = part->wire_offset;
-    if (end < part->wire_offset + part->wire_bytes) end = part->wire_offset + part->wire_bytes;
-  }
-  for (size_t i = 0; i < m->load_count; i++) {
-    const load *l = &m->loads[i];
-    at = align_up(at);
-    *spot_of(m, l) = m->slot + at;
-    at += l->copy.width * l->copy.height;
-    if (at > end) return false;
-  }
-  return true;
-}
 
 /* The copies that are there, on the stream whose turn it is. Returns that. */
 static unsigned give_copies(maker *m) {
@@ -187,19 +68,17 @@ static unsigned give_copies(maker *m) {
   return stream;
 }
 
-static void take_from_left(maker *m, uint64_t bytes) { m->left -= bytes < m->left ? bytes : m->left; }
-
 /* Straight copies of about so many bytes. */
 static void give_straight(maker *m, uint64_t bytes) {
   const uint64_t given = mxg_copies_take(&m->copies, &m->straight, &m->straight_next, bytes);
   m->program->failed = m->program->failed || m->copies.failed;
-  take_from_left(m, given);
+  mxg_region_received(&m->regions, given);
   m->straight_given += given;
   (void)give_copies(m);
 }
 
 static void give_all_straight(maker *m) {
-  while (m->straight_next < m->straight.count && !m->program->failed) give_straight(m, m->most);
+  while (m->straight_next < m->straight.count && !m->program->failed) give_straight(m, m->regions.most);
   m->straight.count = m->straight.fixed = m->straight_next = 0;
 }
 
@@ -211,79 +90,26 @@ static void keep_straight_up(maker *m) {
   if (due >= m->straight_given + least_straight) give_straight(m, due - m->straight_given);
 }
 
-/* Whether the array that seat i is of goes on behind it, but for no more than `most` bytes. */
-static bool nearly_ends(const maker *m, size_t i, uint64_t most) {
-  const uint32_t array = m->parts.pieces[m->seats[i].part].src;
-  uint64_t behind = 0;
-  while (++i < m->seat_count && m->parts.pieces[m->seats[i].part].src == array && behind <= most)
-    behind += m->parts.pieces[m->seats[i].part].wire_bytes;
-  return behind > 0 && behind <= most;
-}
-
-/* Cuts the seats, which are in the order of their sources, into chunks, at the ends of arrays where they are near: what
-** is cut are two more copies. Returns how many. */
-static uint32_t cut_chunks(maker *m) {
-  uint32_t chunks = 0;
-  uint64_t bytes = 0, limit = chunk_limit(m);
-  for (size_t i = 0; i < m->seat_count; i++) {
-    seat *s = &m->seats[i];
-    s->place = (uint32_t)i;
-    s->chunk = chunks;
-    bytes += m->parts.pieces[s->part].wire_bytes;
-    if (i + 1 < m->seat_count && (bytes < limit || (bytes < limit * 3 / 2 && nearly_ends(m, i, limit / 2)))) continue;
-    chunks++;
-    take_from_left(m, bytes);
-    limit = chunk_limit(m);
-    bytes = 0;
-  }
-  return chunks;
-}
-
-static void note_way(maker *m, way how) {
-  unsigned char *fresh = mxg_vector_push((void **)&m->ways, &m->way_count, &m->way_capacity, sizeof *fresh);
-  m->program->failed = m->program->failed || !fresh;
-  if (fresh) *fresh = (unsigned char)how;
-}
-
-/* Parts go to their seats, and loads know their chunks. From here on parts have other numbers than seats and loads
-** say. */
-static void take_seats(maker *m) {
-  size_t count = m->seat_count;
-  mxg_piece *pieces = mxg_alloc(count * sizeof *pieces);
-  uint32_t *chunks = mxg_alloc(count * sizeof *chunks); /* by part as it was */
-  if (pieces && chunks) {
-    for (size_t i = 0; i < count; i++) {
-      pieces[i] = m->parts.pieces[m->seats[i].part];
-      note_way(m, m->seats[i].how);
-      chunks[m->seats[i].part - m->region_first] = m->seats[i].chunk;
-    }
-    memcpy(m->parts.pieces + m->region_first, pieces, count * sizeof *pieces);
-    for (size_t i = 0; i < m->load_count; i++) m->loads[i].chunk = chunks[m->loads[i].part - m->region_first];
-  } else {
-    m->program->failed = true;
-  }
-  mxg_free(pieces);
-  mxg_free(chunks);
-}
-
-/* Copies and event of one chunk. `*next`, of the loads, and `*at`, of the seats, go to the next one's. */
+/* Copies and event of one chunk. `*next`, of the fetches, and `*at`, of the seats, go to the next one's. */
 static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
+  const mxg_regions *r = &m->regions;
   const size_t first = *at;
-  for (size_t i = *next; i < m->load_count && m->loads[i].chunk == number; i++, ++*next) {
-    load *l = &m->loads[i];
-    if (m->copies.count && l->home != l[-1].home) mxg_copies_apart(&m->copies);
-    l->copy.dst = *spot_of(m, l);
-    mxg_copies_add(&m->copies, l->copy);
+  for (size_t i = *next; i < r->fetch_count && r->fetches[i].chunk == number; i++, ++*next) {
+    const mxg_fetch *f = &r->fetches[i];
+    mxg_copy copy = f->copy;
+    if (m->copies.count && f->home != f[-1].home) mxg_copies_apart(&m->copies);
+    copy.dst = mxg_region_target(r, f);
+    mxg_copies_add(&m->copies, copy);
   }
   const unsigned stream = give_copies(m);
-  for (; *at < m->seat_count && m->seats[*at].chunk == number; ++*at)
-    m->staged_given += m->parts.pieces[m->region_first + *at].wire_bytes;
+  for (; *at < r->seat_count && r->seats[*at].chunk == number; ++*at)
+    m->staged_given += r->parts.pieces[r->first + *at].wire_bytes;
   chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
   m->program->failed = m->program->failed || !c;
   if (!c) return;
   *c = (chunk){.bucket = m->bucket, .slot = m->slot};
   c->event = mxg_program_record(m->program, stream);
-  c->first = m->region_first + (uint32_t)first;
+  c->first = r->first + (uint32_t)first;
   c->count = (uint32_t)(*at - first);
 }
 
@@ -310,23 +136,13 @@ static void end_turn(maker *m) {
 
 static void end_region(maker *m) {
   if (m->turns) give_all_straight(m);
-  if (m->seat_count && !m->program->failed) {
-    qsort(m->seats, m->seat_count, sizeof *m->seats, by_address);
-    uint32_t chunks = cut_chunks(m);
-    qsort(m->seats, m->seat_count, sizeof *m->seats, by_launch);
-    take_seats(m);
-    if (m->load_count > 1) qsort(m->loads, m->load_count, sizeof *m->loads, by_source);
-    if (!m->packs || !pack(m)) {
-      if (m->load_count > 1) qsort(m->loads, m->load_count, sizeof *m->loads, by_part);
-      spread(m);
-    }
-    size_t next = 0, at = 0;
-    for (uint32_t c = 0; c < chunks && !m->program->failed; c++) give_chunk(m, c, &next, &at);
-    keep_straight_up(m);
-  }
+  const uint32_t chunks = m->program->failed ? 0 : mxg_region_arrange(&m->regions, m->plan, m->slot);
+  m->program->failed = m->program->failed || m->regions.failed;
+  size_t next = 0, at = 0;
+  for (uint32_t c = 0; c < chunks && !m->program->failed; c++) give_chunk(m, c, &next, &at);
+  if (chunks) keep_straight_up(m);
   end_turn(m);
-  m->seat_count = m->load_count = 0;
-  m->region_first = (uint32_t)m->parts.count;
+  mxg_region_next(&m->regions);
 }
 
 /* What an array's elements or scales lie in: without knowledge the array by itself; no allocation begins so low. */
@@ -338,44 +154,37 @@ static uint64_t home_of(const maker *m, uint32_t array, bool scales) {
 
 /* The copy of a segment's elements or scales, to nowhere yet; NULL: there is none. */
 static const mxg_copy *copy_of(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
-  const mxg_piece *part = &m->parts.pieces[index];
+  const mxg_piece *part = &m->regions.parts.pieces[index];
   const mxg_place place = m->rank->team->places[part->src];
   m->one.count = m->one.fixed = 0;
   if (scales)
-    mxg_copies_scales(&m->one, lent, part, &m->parts.segments[segment], place, 0);
+    mxg_copies_scales(&m->one, lent, part, &m->regions.parts.segments[segment], place, 0);
   else
-    mxg_copies_data(&m->one, lent, part, &m->parts.segments[segment], place, 0);
+    mxg_copies_data(&m->one, lent, part, &m->regions.parts.segments[segment], place, 0);
   m->program->failed = m->program->failed || m->one.failed;
   return m->one.failed || m->one.count == 0 ? NULL : m->one.items;
 }
 
-static void add_load(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
+static void add_fetch(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
   const mxg_copy *copy = copy_of(m, lent, index, segment, scales);
   if (!copy) return;
-  load *fresh = mxg_vector_push((void **)&m->loads, &m->load_count, &m->load_capacity, sizeof *fresh);
-  m->program->failed = m->program->failed || !fresh;
-  if (fresh) *fresh = (load){*copy, home_of(m, m->parts.pieces[index].src, scales), index, 0, segment, scales};
+  const uint64_t home = home_of(m, m->regions.parts.pieces[index].src, scales);
+  mxg_region_fetch(&m->regions, copy, home, index, segment, scales);
 }
 
 /* One part: into the region. */
 static void gather_part(maker *m, uint32_t index) {
-  const mxg_piece *part = &m->parts.pieces[index];
+  const mxg_piece *part = &m->regions.parts.pieces[index];
   const mxg_encoding *e = &m->plan->encodings[m->plan->arrays[part->src].encoding];
   bool in_rows = e->scale == MX_SCALE_NONE || e->layout != MX_SWIZZLED;
-  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
-  way how = part->wire_bytes <= m->small ? way_direct : in_rows ? way_wire : way_scales;
+  mxg_plan lent = mxg_parts_plan(&m->regions.parts, m->plan);
+  mxg_way how = part->wire_bytes <= m->small ? MXG_WAY_DIRECT : in_rows ? MXG_WAY_WIRE : MXG_WAY_SCALES;
   const mxg_copy *begin = copy_of(m, &lent, index, part->first_segment, false);
-  seat *fresh = mxg_vector_push((void **)&m->seats, &m->seat_count, &m->seat_capacity, sizeof *fresh);
-  m->program->failed = m->program->failed || !fresh;
-  if (fresh)
-    *fresh = (seat){.home = home_of(m, part->src, false), .src = begin ? begin->src : 0, .part = index, .how = how};
-  if (fresh) fresh->kernel = how == way_wire ? part->kernel : part->kernel_direct;
-  for (uint32_t s = part->first_segment; s < part->first_segment + part->segments && !m->program->failed; s++) {
-    spot *at = mxg_vector_push((void **)&m->spots, &m->spot_count, &m->spot_capacity, sizeof *at);
-    m->program->failed = m->program->failed || !at;
-    if (how == way_direct) continue;
-    add_load(m, &lent, index, s, false);
-    if (how == way_wire) add_load(m, &lent, index, s, true);
+  mxg_region_seat(&m->regions, index, how, home_of(m, part->src, false), begin ? begin->src : 0);
+  if (how == MXG_WAY_DIRECT) return;
+  for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++) {
+    add_fetch(m, &lent, index, s, false);
+    if (how == MXG_WAY_WIRE) add_fetch(m, &lent, index, s, true);
   }
 }
 
@@ -399,14 +208,14 @@ static void gather_all_straight(maker *m) {
   }
   mxg_copies_apart(&m->straight);
   m->straight_all = mxg_copies_bytes(&m->straight);
-  m->staged_all = m->left > m->straight_all ? m->left - m->straight_all : 1;
+  m->staged_all = m->regions.left > m->straight_all ? m->regions.left - m->straight_all : 1;
 }
 
 /* Bytes of a part: so that the chunks of what is left can be cut. */
 static uint64_t part_limit(const maker *m) {
-  uint64_t limit = m->left / 16;
-  if (limit < 2 * (uint64_t)least_chunk) limit = 2 * (uint64_t)least_chunk;
-  return limit < m->most ? limit : m->most;
+  uint64_t limit = m->regions.left / 16;
+  if (limit < 2 * (uint64_t)MXG_LEAST_CHUNK) limit = 2 * (uint64_t)MXG_LEAST_CHUNK;
+  return limit < m->regions.most ? limit : m->regions.most;
 }
 
 static void gather(maker *m, const mxg_step *step) {
@@ -423,8 +232,9 @@ static void gather(maker *m, const mxg_step *step) {
       if (m->turns) gather_straight(m, piece);
       continue;
     }
-    uint32_t first = (uint32_t)m->parts.count, count = mxg_parts_add(&m->parts, m->plan, piece, part_limit(m));
-    m->program->failed = m->program->failed || m->parts.failed;
+    uint32_t first = (uint32_t)m->regions.parts.count,
+             count = mxg_parts_add(&m->regions.parts, m->plan, piece, part_limit(m));
+    m->program->failed = m->program->failed || m->regions.parts.failed || m->regions.failed;
     for (uint32_t k = 0; k < count && !m->program->failed; k++) gather_part(m, first + k);
   }
 }
@@ -446,24 +256,24 @@ static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint3
     for (uint32_t s = p->first_segment; s < p->first_segment + p->segments; s++, entry++) {
       entry->src_ld = p->cols;
       entry->flags = 0;
-      entry->src = m->spots[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
-      if (!far && entry->src_scale) entry->src_scale = m->spots[s].scale;
+      entry->src = m->regions.spots[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
+      if (!far && entry->src_scale) entry->src_scale = m->regions.spots[s].scale;
     }
   }
   mxg_program_launch(m->program, 0, far ? lent->pieces[first].kernel_direct : lent->pieces[first].kernel, made, tiles);
 }
 
 static void convert_chunk(maker *m, const chunk *c) {
-  mxg_plan lent = mxg_parts_plan(&m->parts, m->plan);
+  mxg_plan lent = mxg_parts_plan(&m->regions.parts, m->plan);
   mxg_program_follow(m->program, 0, c->event);
   for (uint32_t i = c->first, next; i < c->first + c->count; i = next) {
     const mxg_piece *p = &lent.pieces[i];
-    bool direct = m->ways[i] != way_wire;
-    for (next = i + 1; next < c->first + c->count && m->ways[next] == m->ways[i]; next++) {
+    bool direct = m->regions.ways[i] != MXG_WAY_WIRE;
+    for (next = i + 1; next < c->first + c->count && m->regions.ways[next] == m->regions.ways[i]; next++) {
       const mxg_piece *q = &lent.pieces[next];
       if (direct ? q->kernel_direct != p->kernel_direct : q->kernel != p->kernel) break;
     }
-    if (m->ways[i] == way_direct)
+    if (m->regions.ways[i] == MXG_WAY_DIRECT)
       mxg_rank_convert(m->rank, 0, &lent, i, next - i, c->slot, true);
     else
       convert_staged(m, &lent, i, next - i, c->slot, direct);
@@ -522,9 +332,9 @@ static bool in_order(const mxg_gpu_rank *r) {
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
-  m->left = mxg_rank_receives(m->rank);
-  const bool receives = m->left > 0;
-  m->packs = in_order(m->rank);
+  m->regions.left = mxg_rank_receives(m->rank);
+  const bool receives = m->regions.left > 0;
+  m->regions.packs = in_order(m->rank);
   if (!m->turns) gather_all_straight(m);
   if (receives) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
@@ -558,18 +368,14 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   m.turn = MXG_NONE;
   m.turn_program = m.program->part ? MXG_TURN_PART : MXG_TURN_WHOLE;
   if (m.turns) m.turns_done = m.turns->first[r->rank];
-  m.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
-  m.small = m.most / small_share;
+  m.regions.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
+  m.small = m.regions.most / small_share;
   if (m.small > small_most) m.small = small_most;
   make(&m);
-  mxg_parts_free(&m.parts);
+  mxg_regions_free(&m.regions);
   mxg_copies_free(&m.copies);
   mxg_copies_free(&m.one);
   mxg_copies_free(&m.straight);
-  mxg_free(m.ways);
-  mxg_free(m.spots);
-  mxg_free(m.seats);
-  mxg_free(m.loads);
   mxg_free(m.chunks);
 }
 
