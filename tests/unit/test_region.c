@@ -57,6 +57,8 @@ static void chunks_in_order_of_sources(void **state) {
     for (size_t i = 0; i < r.fetch_count; i++) {
       const mxg_fetch *f = &r.fetches[i];
       const uint64_t at = mxg_region_target(&r, f), before = i ? mxg_region_target(&r, f - 1) + f[-1].copy.width : slot;
+      if (i && f->chunk == f[-1].chunk)
+        assert_true(f->home > f[-1].home || (f->home == f[-1].home && f->copy.src > f[-1].copy.src));
       assert_true(at % 16 == 0 && at >= before && at < before + 4096 + 16);
       if (i && f->home == f[-1].home && f->copy.src == f[-1].copy.src + f[-1].copy.width && at == before) together++;
       end = at + f->copy.width;
