@@ -116,28 +116,6 @@ MX_FN mx_u32 mx_div(mx_u32 a, mx_u32 b) {
 #endif
 }
 
-/* The magnitude of x, `most` where it is larger; `most` for NaN. */
-MX_FN mx_u32 mx_at_most(mx_u32 x, mx_u32 most) {
-#if defined(__CUDACC__)
-  float r;
-  asm("{\n\t.reg .f32 a;\n\tabs.f32 a, %1;\n\tmin.f32 %0, a, %2;\n\t}"
-      : "=f"(r)
-      : "f"(mx_float(x)), "f"(mx_float(most)));
-  return mx_bits(r);
-#else
-  mx_u32 a = x & 0x7fffffffu;
-  return a < most ? a : most;
-#endif
-}
-
-MX_FN int mx_is_nan(mx_u32 x) {
-#if defined(__CUDACC__)
-  return __isnanf(mx_float(x));
-#else
-  return (x & 0x7fffffffu) > MX_FP32_INF;
-#endif
-}
-
 /* ---- elements to FP32: exact ------------------------------------------------------------------------------------- */
 
 MX_FN mx_u32 mx_e4m3_decode(mx_u32 q) {
@@ -173,25 +151,23 @@ MX_FN mx_u32 mx_decode(int elem, mx_u32 q) {
 
 /* ---- FP32 to elements: round to nearest even, signed zero kept; fp8 saturates, also Inf -------------------------- */
 
-/* The magnitude of an fp8 element of `mantissa` bits, whose smallest normal number has the FP32 exponent bits `least`,
-** from a finite magnitude of at most what the type holds. 2^(e + 23 - mantissa) has 2^(e - mantissa) for its last bit,
-** e being the value's exponent, or that of `least` where the value is smaller: the addition rounds to that many units.
-** Their number, and for each exponent above the least as many units as a binade holds, are the element. */
-MX_FN mx_u32 mx_fp8_round(mx_u32 a, mx_u32 mantissa, mx_u32 least) {
-  const mx_u32 shift = 23u - mantissa;
+/* The largest finite value of an fp8 type, as FP32 bits: 448 or 57344. */
+MX_FN mx_u32 mx_max_finite(int elem) { return elem == MX_E5M2 ? 0x47600000u : 0x43e00000u; }
+
+/* The magnitude of an fp8 element from a finite magnitude of at most what the type holds. `least` has the exponent of
+** its smallest normal number. 2^(e + 23 - mantissa bits) has 2^(e - mantissa bits) for its last bit, e being the
+** value's exponent, or that of `least` where the value is smaller: the addition rounds to that many units. Their
+** number, and for each exponent above the least as many units as a binade holds, are the element. */
+MX_FN mx_u32 mx_fp8_round(int elem, mx_u32 a) {
+  const mx_u32 shift = elem == MX_E5M2 ? 21u : 20u, least = (elem == MX_E5M2 ? 113u : 121u) << 23;
   mx_u32 e = a & 0x7f800000u;
   e = e < least ? least : e;
   return mx_mul_add(e, (127u + shift) << 23, a) - e + (e >> shift) - ((shift << 23) + (least >> shift));
 }
 
-MX_FN mx_u32 mx_e4m3_encode(mx_u32 x) {
-  mx_u32 q = mx_fp8_round(mx_at_most(x, 0x43e00000u), 3, 121u << 23) | (x >> 24 & 0x80u);
-  return mx_is_nan(x) ? 0x7fu : q;
-}
-
-MX_FN mx_u32 mx_e5m2_encode(mx_u32 x) {
-  mx_u32 q = mx_fp8_round(mx_at_most(x, 0x47600000u), 2, 113u << 23) | (x >> 24 & 0x80u);
-  return mx_is_nan(x) ? 0x7fu : q;
+MX_FN mx_u32 mx_fp8_encode(int elem, mx_u32 x) {
+  mx_u32 a = x & 0x7fffffffu, sign = x >> 24 & 0x80u, most = mx_max_finite(elem);
+  return a > MX_FP32_INF ? 0x7fu : sign | mx_fp8_round(elem, a < most ? a : most);
 }
 
 MX_FN mx_u32 mx_bf16_encode(mx_u32 x) {
@@ -212,8 +188,7 @@ MX_FN mx_u32 mx_fp32_encode(mx_u32 x) { return (x & 0x7fffffffu) > MX_FP32_INF ?
 
 /* The element bits of a value, in the low bits of the result. */
 MX_FN mx_u32 mx_encode(int elem, mx_u32 x) {
-  if (elem == MX_E4M3) return mx_e4m3_encode(x);
-  if (elem == MX_E5M2) return mx_e5m2_encode(x);
+  if (elem == MX_E4M3 || elem == MX_E5M2) return mx_fp8_encode(elem, x);
   if (elem == MX_BF16) return mx_bf16_encode(x);
   if (elem == MX_FP16) return mx_fp16_encode(x);
   return mx_fp32_encode(x);
@@ -252,9 +227,6 @@ MX_FN mx_u32 mx_scale_e8m0(int rule, int elem, int nan, mx_u32 u) {
   if (rule == MX_EVEN && e >= 255u) s = 255u;
   return u >= MX_FP32_INF ? (nan == MX_NAN_BLOCK ? 255u : 254u) : s;
 }
-
-/* The largest finite value of an fp8 type, as FP32 bits: 448 or 57344. */
-MX_FN mx_u32 mx_max_finite(int elem) { return elem == MX_E5M2 ? 0x47600000u : 0x43e00000u; }
 
 /* The FP32 scale of a block or tensor from the maximum of its magnitudes. */
 MX_FN mx_u32 mx_scale_fp32(int elem, int nan, mx_u32 u) {

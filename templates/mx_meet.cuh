@@ -64,10 +64,13 @@ template <mx_u32 N> MX_FN mx_column_scales<N> mx_choose_columns(const mx_u32 *la
 }
 
 /* The same of columns that PARTS threads share, `part` being which of them this is, and `strip` which N columns of a
-** round: `largest` is of this thread's rows. All threads must call; threads of no part, and those whose columns are
+** round: `maxima` are of this thread's rows. All threads must call; threads of no part, and those whose columns are
 ** not there, come along. */
 template <mx_u32 N, mx_u32 PARTS, mx_u32 STRIPS>
-MX_FN mx_column_scales<N> mx_choose_together(const mx_u32 *largest, mx_u32 strip, mx_u32 part) {
+MX_FN mx_column_scales<N> mx_choose_together(const mx_maxima<N> &maxima, mx_u32 strip, mx_u32 part) {
+  mx_u32 largest[N];
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) largest[k] = mx_maximum(maxima, k);
   if constexpr (PARTS == 1) return mx_choose_columns<N>(largest);
   /* Threads that choose, and for how many columns each; what one access holds lies together. */
   constexpr mx_u32 choosers = mx_is_power(PARTS) ? mx_min(PARTS, N) : 1, each = N / choosers;

@@ -60,12 +60,10 @@ template <mx_u32 ELEM> MX_FN mx_pair mx_decode_pair(mx_u32 two) {
 }
 
 #if MX_HAS_HALF_PAIRS && !MX_HAS_FP8_PAIRS
-/* The fp8 element of |x|. NaN is taken for what comes after the largest element, and so becomes the element after it. */
+/* The fp8 element of |x|. NaN is taken for what comes after the largest element, and so becomes the one after it. */
 template <mx_u32 ELEM> MX_FN mx_u32 mx_fp8_magnitude(mx_u32 x) {
-  constexpr mx_u32 most = ELEM == MX_E4M3 ? 0x43e00000u : 0x47600000u,
-                   nan = ELEM == MX_E4M3 ? 0x43f00000u : 0x47e00000u;
-  const mx_u32 a = mx_min_abs_f32(nan, mx_min_nan_abs_f32(most, x));
-  return ELEM == MX_E4M3 ? mx_fp8_round(a, 3, 121u << 23) : mx_fp8_round(a, 2, 113u << 23);
+  constexpr mx_u32 after = ELEM == MX_E4M3 ? 0x43f00000u : 0x47e00000u;
+  return mx_fp8_round(ELEM, mx_min_abs_f32(after, mx_min_nan_abs_f32(mx_max_finite(ELEM), x)));
 }
 
 /* Two fp8 elements of products: arithmetic's NaN is positive, as the elements' is. */
@@ -80,8 +78,7 @@ template <mx_u32 ELEM> MX_FN mx_u32 mx_encode_pair(mx_pair values) {
 #if MX_HAS_FP8_PAIRS
   if constexpr (ELEM == MX_E4M3) return mx_cvt_e4m3x2_f32(values.first, values.second);
   if constexpr (ELEM == MX_E5M2) return mx_cvt_e5m2x2_f32(values.first, values.second);
-#endif
-#if MX_HAS_HALF_PAIRS && !MX_HAS_FP8_PAIRS
+#elif MX_HAS_HALF_PAIRS
   if constexpr (ELEM <= MX_E5M2) return mx_fp8_pair<ELEM>(values);
 #endif
 #if MX_HAS_HALF_PAIRS

@@ -26,21 +26,19 @@ MX_FN mx_u32 mx_cvt_f32_f16(mx_u32 half) {
 MX_PTX_NARROW(mx_cvt_bf16x2_f32, "cvt.rn.bf16x2.f32", mx_u32, "=r")
 MX_PTX_NARROW(mx_cvt_f16x2_f32, "cvt.rn.f16x2.f32", mx_u32, "=r")
 
-/* The larger of a and the magnitude of b. */
-#define MX_PTX_LARGER(name, instruction)                                         \
+/* The larger, or the smaller, of a and the magnitude of b. Where b is NaN: by the .NaN forms NaN, else a. */
+#define MX_PTX_MAGNITUDE(name, instruction)                                      \
   MX_FN mx_u32 name(mx_u32 a, mx_u32 b) {                                        \
-    float larger;                                                                \
+    float one;                                                                   \
     asm("{\n\t.reg .f32 x;\n\tabs.f32 x, %2;\n\t" instruction " %0, %1, x;\n\t}" \
-        : "=f"(larger)                                                           \
+        : "=f"(one)                                                              \
         : "f"(mx_float(a)), "f"(mx_float(b)));                                   \
-    return mx_bits(larger);                                                      \
+    return mx_bits(one);                                                         \
   }
-MX_PTX_LARGER(mx_max_abs_f32, "max.f32")
-MX_PTX_LARGER(mx_max_nan_abs_f32, "max.NaN.f32")
-
-/* The smaller of a and the magnitude of b: NaN where b is, and then of numbers. */
-MX_PTX_LARGER(mx_min_nan_abs_f32, "min.NaN.f32")
-MX_PTX_LARGER(mx_min_abs_f32, "min.f32")
+MX_PTX_MAGNITUDE(mx_max_abs_f32, "max.f32")
+MX_PTX_MAGNITUDE(mx_max_nan_abs_f32, "max.NaN.f32")
+MX_PTX_MAGNITUDE(mx_min_nan_abs_f32, "min.NaN.f32")
+MX_PTX_MAGNITUDE(mx_min_abs_f32, "min.f32")
 
 #define MX_PTX_PAIRS(name, instruction)                           \
   MX_FN mx_u32 name(mx_u32 a, mx_u32 b) {                         \

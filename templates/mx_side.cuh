@@ -283,6 +283,13 @@ template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, mx_u32 rec
   return values;
 }
 
+/* Each with its own. */
+template <mx_u32 N> MX_FN mx_values<N> mx_scaled(mx_values<N> values, const mx_u32 *reciprocals) {
+#pragma unroll
+  for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocals[k]);
+  return values;
+}
+
 /* The same of elements as read, under the reciprocal of the block that they are all of.
 **
 ** 8-bit elements under one scale byte are multiplied once, by scale x reciprocal: the former is a power of two, so

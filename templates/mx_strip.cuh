@@ -85,10 +85,7 @@ MX_FN void mx_write_strip(const mx_strip<N, ROWS> &strip, const mx_entry &e, mx_
 #pragma unroll
   for (mx_u32 r = 0; r < ROWS; r++, address += step) {
     if (r >= rows) continue;
-    mx_values<N> values = mx_strip_values(strip, e, row, col, r);
-#pragma unroll
-    for (mx_u32 k = 0; k < N; k++) values.x[k] = mx_mul(values.x[k], reciprocal[k]);
-    mx_write_at<N>(address, values, N);
+    mx_write_at<N>(address, mx_scaled(mx_strip_values(strip, e, row, col, r), reciprocal), N);
   }
 }
 

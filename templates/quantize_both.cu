@@ -99,19 +99,14 @@ MX_FN void mx_whole_columns(const mx_entry &down, mx_u32 row, mx_u32 col, const 
     else
       mx_add_values<MX_STRIP>(maxima, mx_values_of<MX_STRIP>(elems[r], none));
   }
-  mx_u32 largest[MX_STRIP];
-#pragma unroll
-  for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_maximum(maxima, k);
-  const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(largest, seat, part);
+  const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(maxima, seat, part);
   col += seat * MX_STRIP;
   if (part == 0) mx_put_column_scales<MX_STRIP, MX_BLOCK>(down, row, col, MX_STRIP, scales.stored);
   mx_u64 dst = mx_dst_address(down, row + own, col);
 #pragma unroll
   for (mx_u32 r = 0; r < MX_ROWS; r++, dst += (mx_u64)down.dst_ld * MX_DST_SIZE) {
-    mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
-#pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], scales.reciprocal[k]);
-    mx_write_at<MX_STRIP>(dst, values, MX_STRIP);
+    const mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
+    mx_write_at<MX_STRIP>(dst, mx_scaled(values, scales.reciprocal), MX_STRIP);
   }
 }
 
@@ -190,19 +185,14 @@ extern "C" __global__ void __launch_bounds__(MX_THREADS) MX_KERNEL(MX_WORK) {
           mx_add_values<MX_STRIP>(maxima, mx_values_of<MX_STRIP>(elems[r], none));
       }
     }
-    mx_u32 largest[MX_STRIP];
-#pragma unroll
-    for (mx_u32 k = 0; k < MX_STRIP; k++) largest[k] = mx_maximum(maxima, k);
-    const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(largest, seat, part);
+    const mx_column_scales<MX_STRIP> scales = mx_choose_together<MX_STRIP, MX_PARTS, MX_TOGETHER>(maxima, seat, part);
     if (!kept) continue;
     if (part == 0) mx_put_column_scales<MX_STRIP, MX_BLOCK>(down, row, col, kept, scales.stored);
 #pragma unroll
     for (mx_u32 r = 0; r < MX_ROWS; r++) {
       if (row + own + r >= e.rows) continue;
-      mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
-#pragma unroll
-      for (mx_u32 k = 0; k < MX_STRIP; k++) values.x[k] = mx_mul(values.x[k], scales.reciprocal[k]);
-      mx_write(down, row + own + r, col, values, kept);
+      const mx_values<MX_STRIP> values = mx_values_of<MX_STRIP>(elems[r], none);
+      mx_write(down, row + own + r, col, mx_scaled(values, scales.reciprocal), kept);
     }
   }
 }

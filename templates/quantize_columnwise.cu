@@ -32,10 +32,7 @@ template <bool FULL, mx_u32 N> MX_FN void mx_columns(const mx_entry &e, const mx
   mx_strip<N, MX_ROWS> strip;
   mx_read_strip(strip, e, row, at.at, rows);
   const mx_maxima<N> maxima = mx_strip_maxima(strip, e, row, at.at, rows);
-  mx_u32 largest[N];
-#pragma unroll
-  for (mx_u32 k = 0; k < N; k++) largest[k] = mx_maximum(maxima, k);
-  const mx_column_scales<N> scales = mx_choose_together<N, MX_PARTS, MX_STRIPS>(largest, strip_at, part);
+  const mx_column_scales<N> scales = mx_choose_together<N, MX_PARTS, MX_STRIPS>(maxima, strip_at, part);
   if (rows == 0) return;
   if (part == 0) mx_put_column_scales<N, MX_BLOCK>(e, row, at.at, N, scales.stored);
   mx_write_strip(strip, e, row, at.at, rows, scales.reciprocal);
