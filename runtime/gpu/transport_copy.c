@@ -13,8 +13,8 @@
 ** waits for, come in between, bucket by bucket, so that conversions that are behind catch up while the link is busy
 ** (two H100s, Llama 3 8B whole: 1.11 of the floor in the plan's order, 1.05 so, 1.17 with all of them last). */
 #include "error.h"
+#include "haul.h"
 #include "memory.h"
-#include "region.h"
 #include "transport_gpu.h"
 
 #include <assert.h>
@@ -37,18 +37,18 @@ typedef struct maker {
   mxg_gpu_rank *rank;
   mxg_gpu_program *program;
   const mxg_plan *plan;
-  mxg_regions regions;
+  mxg_hauls hauls;
   chunk *chunks;
   size_t chunk_count, chunk_capacity, chunks_done;
   mxg_copies one; /* room for one copy */
   mxg_copies copies;
   unsigned streams, given;               /* of copies; to how many one of them was given so far */
   uint64_t small;                        /* of a part that is not worth a copy */
-  mxg_copies straight;                   /* of pieces without kernels: the program's, or in turns the region's */
+  mxg_copies straight;                   /* of pieces without kernels: the program's, or in turns the haul's */
   size_t straight_next;                  /* the first of them that was not given */
   uint64_t straight_all, straight_given; /* bytes of the program's, where it takes no turns */
-  uint64_t staged_all, staged_given;     /* bytes that chunks bring */
-  uint32_t bucket, peer;                 /* of the region in the making */
+  uint64_t staged_all;                   /* bytes that chunks bring then */
+  uint32_t bucket, peer;                 /* of the haul in the making */
   uint64_t slot;
   const mxg_turns *turns;    /* NULL: ranks take none */
   int turn_program;          /* MXG_TURN_* */
@@ -72,44 +72,43 @@ static unsigned give_copies(maker *m) {
 static void give_straight(maker *m, uint64_t bytes) {
   const uint64_t given = mxg_copies_take(&m->copies, &m->straight, &m->straight_next, bytes);
   m->program->failed = m->program->failed || m->copies.failed;
-  mxg_region_received(&m->regions, given);
+  mxg_haul_received(&m->hauls, given);
   m->straight_given += given;
   (void)give_copies(m);
 }
 
 static void give_all_straight(maker *m) {
-  while (m->straight_next < m->straight.count && !m->program->failed) give_straight(m, m->regions.most);
+  while (m->straight_next < m->straight.count && !m->program->failed) give_straight(m, m->hauls.most);
   m->straight.count = m->straight.fixed = m->straight_next = 0;
 }
 
-/* As much of the straight copies as of the chunks, in bytes, if that is worth a copy by now. */
+/* As much of the straight copies as of the chunks, which are there, in bytes, if that is worth a copy by now. */
 static void keep_straight_up(maker *m) {
-  if (m->straight_all == 0 || m->straight_next == m->straight.count) return;
-  const double share = (double)m->staged_given / (double)m->staged_all;
-  const uint64_t due = share < 1 ? (uint64_t)((double)m->straight_all * share) : m->straight_all;
+  const uint64_t staged_left = m->hauls.left - (m->straight_all - m->straight_given);
+  const double share = (double)(m->staged_all - staged_left) / (double)m->staged_all;
+  const uint64_t due = (uint64_t)((double)m->straight_all * share);
   if (due >= m->straight_given + least_straight) give_straight(m, due - m->straight_given);
 }
 
 /* Copies and event of one chunk. `*next`, of the fetches, and `*at`, of the seats, go to the next one's. */
 static void give_chunk(maker *m, uint32_t number, size_t *next, size_t *at) {
-  const mxg_regions *r = &m->regions;
+  const mxg_hauls *h = &m->hauls;
   const size_t first = *at;
-  for (size_t i = *next; i < r->fetch_count && r->fetches[i].chunk == number; i++, ++*next) {
-    const mxg_fetch *f = &r->fetches[i];
+  for (size_t i = *next; i < h->fetch_count && h->fetches[i].chunk == number; i++, ++*next) {
+    const mxg_fetch *f = &h->fetches[i];
     mxg_copy copy = f->copy;
     if (m->copies.count && f->home != f[-1].home) mxg_copies_apart(&m->copies);
-    copy.dst = mxg_region_target(r, f);
+    copy.dst = mxg_haul_target(h, f);
     mxg_copies_add(&m->copies, copy);
   }
   const unsigned stream = give_copies(m);
-  for (; *at < r->seat_count && r->seats[*at].chunk == number; ++*at)
-    m->staged_given += r->parts.pieces[r->first + *at].wire_bytes;
+  while (*at < h->seat_count && h->seats[*at].chunk == number) ++*at;
   chunk *c = mxg_vector_push((void **)&m->chunks, &m->chunk_count, &m->chunk_capacity, sizeof *c);
   m->program->failed = m->program->failed || !c;
   if (!c) return;
   *c = (chunk){.bucket = m->bucket, .slot = m->slot};
   c->event = mxg_program_record(m->program, stream);
-  c->first = r->first + (uint32_t)first;
+  c->first = h->first + (uint32_t)first;
   c->count = (uint32_t)(*at - first);
 }
 
@@ -134,15 +133,15 @@ static void end_turn(maker *m) {
 
 /* ---- gathers ---- */
 
-static void end_region(maker *m) {
+static void end_haul(maker *m) {
   if (m->turns) give_all_straight(m);
-  const uint32_t chunks = m->program->failed ? 0 : mxg_region_arrange(&m->regions, m->plan, m->slot);
-  m->program->failed = m->program->failed || m->regions.failed;
+  const uint32_t chunks = m->program->failed ? 0 : mxg_haul_arrange(&m->hauls, m->plan, m->slot);
+  m->program->failed = m->program->failed || m->hauls.failed;
   size_t next = 0, at = 0;
   for (uint32_t c = 0; c < chunks && !m->program->failed; c++) give_chunk(m, c, &next, &at);
-  if (chunks) keep_straight_up(m);
+  if (chunks && !m->turns) keep_straight_up(m);
   end_turn(m);
-  mxg_region_next(&m->regions);
+  mxg_haul_next(&m->hauls);
 }
 
 /* What an array's elements or scales lie in: without knowledge the array by itself; no allocation begins so low. */
@@ -154,13 +153,13 @@ static uint64_t home_of(const maker *m, uint32_t array, bool scales) {
 
 /* The copy of a segment's elements or scales, to nowhere yet; NULL: there is none. */
 static const mxg_copy *copy_of(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
-  const mxg_piece *part = &m->regions.parts.pieces[index];
+  const mxg_piece *part = &m->hauls.parts.pieces[index];
   const mxg_place place = m->rank->team->places[part->src];
   m->one.count = m->one.fixed = 0;
   if (scales)
-    mxg_copies_scales(&m->one, lent, part, &m->regions.parts.segments[segment], place, 0);
+    mxg_copies_scales(&m->one, lent, part, &m->hauls.parts.segments[segment], place, 0);
   else
-    mxg_copies_data(&m->one, lent, part, &m->regions.parts.segments[segment], place, 0);
+    mxg_copies_data(&m->one, lent, part, &m->hauls.parts.segments[segment], place, 0);
   m->program->failed = m->program->failed || m->one.failed;
   return m->one.failed || m->one.count == 0 ? NULL : m->one.items;
 }
@@ -168,19 +167,19 @@ static const mxg_copy *copy_of(maker *m, const mxg_plan *lent, uint32_t index, u
 static void add_fetch(maker *m, const mxg_plan *lent, uint32_t index, uint32_t segment, bool scales) {
   const mxg_copy *copy = copy_of(m, lent, index, segment, scales);
   if (!copy) return;
-  const uint64_t home = home_of(m, m->regions.parts.pieces[index].src, scales);
-  mxg_region_fetch(&m->regions, copy, home, index, segment, scales);
+  const uint64_t home = home_of(m, m->hauls.parts.pieces[index].src, scales);
+  mxg_haul_fetch(&m->hauls, copy, home, index, segment, scales);
 }
 
-/* One part: into the region. */
+/* One part: into the haul. */
 static void gather_part(maker *m, uint32_t index) {
-  const mxg_piece *part = &m->regions.parts.pieces[index];
+  const mxg_piece *part = &m->hauls.parts.pieces[index];
   const mxg_encoding *e = &m->plan->encodings[m->plan->arrays[part->src].encoding];
   bool in_rows = e->scale == MX_SCALE_NONE || e->layout != MX_SWIZZLED;
-  mxg_plan lent = mxg_parts_plan(&m->regions.parts, m->plan);
+  mxg_plan lent = mxg_parts_plan(&m->hauls.parts, m->plan);
   mxg_way how = part->wire_bytes <= m->small ? MXG_WAY_DIRECT : in_rows ? MXG_WAY_WIRE : MXG_WAY_SCALES;
   const mxg_copy *begin = copy_of(m, &lent, index, part->first_segment, false);
-  mxg_region_seat(&m->regions, index, how, home_of(m, part->src, false), begin ? begin->src : 0);
+  mxg_haul_seat(&m->hauls, index, how, home_of(m, part->src, false), begin ? begin->src : 0);
   if (how == MXG_WAY_DIRECT) return;
   for (uint32_t s = part->first_segment; s < part->first_segment + part->segments; s++) {
     add_fetch(m, &lent, index, s, false);
@@ -208,19 +207,19 @@ static void gather_all_straight(maker *m) {
   }
   mxg_copies_apart(&m->straight);
   m->straight_all = mxg_copies_bytes(&m->straight);
-  m->staged_all = m->regions.left > m->straight_all ? m->regions.left - m->straight_all : 1;
+  m->staged_all = m->hauls.left - m->straight_all;
 }
 
 /* Bytes of a part: so that the chunks of what is left can be cut. */
 static uint64_t part_limit(const maker *m) {
-  uint64_t limit = m->regions.left / 16;
+  uint64_t limit = m->hauls.left / 16;
   if (limit < 2 * (uint64_t)MXG_LEAST_CHUNK) limit = 2 * (uint64_t)MXG_LEAST_CHUNK;
-  return limit < m->regions.most ? limit : m->regions.most;
+  return limit < m->hauls.most ? limit : m->hauls.most;
 }
 
 static void gather(maker *m, const mxg_step *step) {
   const bool fresh = m->bucket != step->bucket || m->peer != step->peer;
-  if (fresh) end_region(m);
+  if (fresh) end_haul(m);
   m->bucket = step->bucket;
   m->peer = step->peer;
   if (fresh) begin_turn(m);
@@ -232,9 +231,9 @@ static void gather(maker *m, const mxg_step *step) {
       if (m->turns) gather_straight(m, piece);
       continue;
     }
-    uint32_t first = (uint32_t)m->regions.parts.count,
-             count = mxg_parts_add(&m->regions.parts, m->plan, piece, part_limit(m));
-    m->program->failed = m->program->failed || m->regions.parts.failed || m->regions.failed;
+    const uint32_t first = (uint32_t)m->hauls.parts.count;
+    const uint32_t count = mxg_parts_add(&m->hauls.parts, m->plan, piece, part_limit(m));
+    m->program->failed = m->program->failed || m->hauls.parts.failed || m->hauls.failed;
     for (uint32_t k = 0; k < count && !m->program->failed; k++) gather_part(m, first + k);
   }
 }
@@ -256,24 +255,24 @@ static void convert_staged(maker *m, const mxg_plan *lent, uint32_t first, uint3
     for (uint32_t s = p->first_segment; s < p->first_segment + p->segments; s++, entry++) {
       entry->src_ld = p->cols;
       entry->flags = 0;
-      entry->src = m->regions.spots[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
-      if (!far && entry->src_scale) entry->src_scale = m->regions.spots[s].scale;
+      entry->src = m->hauls.landings[s].data - ((uint64_t)entry->src_row * p->cols + entry->src_col) * elem;
+      if (!far && entry->src_scale) entry->src_scale = m->hauls.landings[s].scale;
     }
   }
   mxg_program_launch(m->program, 0, far ? lent->pieces[first].kernel_direct : lent->pieces[first].kernel, made, tiles);
 }
 
 static void convert_chunk(maker *m, const chunk *c) {
-  mxg_plan lent = mxg_parts_plan(&m->regions.parts, m->plan);
+  mxg_plan lent = mxg_parts_plan(&m->hauls.parts, m->plan);
   mxg_program_follow(m->program, 0, c->event);
   for (uint32_t i = c->first, next; i < c->first + c->count; i = next) {
     const mxg_piece *p = &lent.pieces[i];
-    bool direct = m->regions.ways[i] != MXG_WAY_WIRE;
-    for (next = i + 1; next < c->first + c->count && m->regions.ways[next] == m->regions.ways[i]; next++) {
+    bool direct = m->hauls.ways[i] != MXG_WAY_WIRE;
+    for (next = i + 1; next < c->first + c->count && m->hauls.ways[next] == m->hauls.ways[i]; next++) {
       const mxg_piece *q = &lent.pieces[next];
       if (direct ? q->kernel_direct != p->kernel_direct : q->kernel != p->kernel) break;
     }
-    if (m->regions.ways[i] == MXG_WAY_DIRECT)
+    if (m->hauls.ways[i] == MXG_WAY_DIRECT)
       mxg_rank_convert(m->rank, 0, &lent, i, next - i, c->slot, true);
     else
       convert_staged(m, &lent, i, next - i, c->slot, direct);
@@ -289,7 +288,7 @@ static void convert(maker *m, const mxg_step *step) {
   for (uint32_t i = step->first, next; i < end; i = next) {
     next = i + 1;
     if (pieces[i].wire_bytes) {
-      if (m->bucket == step->bucket) end_region(m);
+      if (m->bucket == step->bucket) end_haul(m);
       for (; m->chunks_done < m->chunk_count && m->chunks[m->chunks_done].bucket == step->bucket; m->chunks_done++)
         convert_chunk(m, &m->chunks[m->chunks_done]);
     } else if (!kept[pieces[i].dst]) {
@@ -332,9 +331,9 @@ static bool in_order(const mxg_gpu_rank *r) {
 static void make(maker *m) {
   const mxg_rank *rank = &m->plan->ranks[m->rank->rank];
   const uint32_t end = rank->first_step + rank->steps;
-  m->regions.left = mxg_rank_receives(m->rank);
-  const bool receives = m->regions.left > 0;
-  m->regions.packs = in_order(m->rank);
+  m->hauls.left = mxg_rank_receives(m->rank);
+  const bool receives = m->hauls.left > 0;
+  m->hauls.packs = in_order(m->rank);
   if (!m->turns) gather_all_straight(m);
   if (receives) order_copies(m);
   for (uint32_t s = rank->first_step; s < end && !m->program->failed; s++) {
@@ -346,13 +345,13 @@ static void make(maker *m) {
     case MXG_STEP_WAIT: break; /* chunk by chunk, in the converts */
     case MXG_STEP_CONVERT: convert(m, step); break;
     case MXG_STEP_RELEASE:
-      end_region(m);
+      end_haul(m);
       if (receives) order_copies(m);
       mxg_program_mark(m->program, 0, s);
       break;
     }
   }
-  end_region(m);
+  end_haul(m);
   give_all_straight(m);
   if (receives)
     for (unsigned stream = 1; stream <= m->streams; stream++) mxg_program_order(m->program, stream, 0);
@@ -368,11 +367,11 @@ void mxg_copy_build(mxg_gpu_rank *r) {
   m.turn = MXG_NONE;
   m.turn_program = m.program->part ? MXG_TURN_PART : MXG_TURN_WHOLE;
   if (m.turns) m.turns_done = m.turns->first[r->rank];
-  m.regions.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
-  m.small = m.regions.most / small_share;
+  m.hauls.most = options->chunk_bytes ? options->chunk_bytes : default_chunk;
+  m.small = m.hauls.most / small_share;
   if (m.small > small_most) m.small = small_most;
   make(&m);
-  mxg_regions_free(&m.regions);
+  mxg_hauls_free(&m.hauls);
   mxg_copies_free(&m.copies);
   mxg_copies_free(&m.one);
   mxg_copies_free(&m.straight);

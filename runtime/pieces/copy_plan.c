@@ -65,8 +65,9 @@ void mxg_copies_free(mxg_copies *copies) {
 /* What comes first of `*copy`, about `bytes` of it; the rest stays. All of it where little would be left. */
 static mxg_copy cut(mxg_copy *copy, uint64_t bytes) {
   static const uint64_t grain = 1 << 20;
+  const uint64_t width = bytes > grain ? bytes / grain * grain : grain; /* of what is not in rows */
   mxg_copy head = *copy;
-  if (head.width * head.height <= bytes + bytes / 4) {
+  if (head.width * head.height <= bytes + bytes / 4 || (head.height == 1 && head.width <= width)) {
     copy->height = 0;
   } else if (head.height > 1) {
     head.height = bytes > head.width ? bytes / head.width : 1;
@@ -74,11 +75,10 @@ static mxg_copy cut(mxg_copy *copy, uint64_t bytes) {
     copy->src += head.height * head.src_pitch;
     copy->dst += head.height * head.dst_pitch;
   } else {
-    head.width = bytes > grain ? bytes / grain * grain : grain < head.width ? grain : head.width;
-    copy->width -= head.width;
-    copy->src += head.width;
-    copy->dst += head.width;
-    if (copy->width == 0) copy->height = 0;
+    head.width = width;
+    copy->width -= width;
+    copy->src += width;
+    copy->dst += width;
   }
   return head;
 }

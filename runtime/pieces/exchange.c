@@ -3,6 +3,7 @@
 
 #include "memory.h"
 #include "mx_scale.h"
+#include "order.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -148,11 +149,9 @@ typedef struct load {
 
 static int by_source(const void *a, const void *b) {
   const load *x = a, *y = b;
-  const uint32_t left[] = {x->array, x->matrix, x->row, x->col, x->segment};
-  const uint32_t right[] = {y->array, y->matrix, y->row, y->col, y->segment};
-  for (size_t i = 0; i < sizeof left / sizeof *left; i++)
-    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-  return 0;
+  const uint64_t left[] = {x->array, x->matrix, x->row, x->col, x->segment};
+  const uint64_t right[] = {y->array, y->matrix, y->row, y->col, y->segment};
+  return mxg_order(left, right, sizeof left / sizeof *left);
 }
 
 /* Tiles of 128 x 4 swizzled scales that a segment needs. */
