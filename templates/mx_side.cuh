@@ -75,7 +75,7 @@ template <mx_u32 N> struct mx_source {
 };
 
 /* `kept`: how many of the N are there, at least 1; the rest become zeros. */
-template <mx_u32 N, mx_policy POLICY = MX_STREAMED> MX_FN mx_elems<N> mx_read_elems_at(mx_u64 address, mx_u32 kept) {
+template <mx_u32 N, mx_policy POLICY = MX_KEPT> MX_FN mx_elems<N> mx_read_elems_at(mx_u64 address, mx_u32 kept) {
   mx_elems<N> elems;
   if (kept >= N)
     elems.pack = mx_load<N * MX_SRC_SIZE, POLICY>(address);
@@ -243,7 +243,7 @@ template <mx_u32 N> MX_FN mx_pack<N * MX_DST_SIZE> mx_encode_all(const mx_values
   return pack;
 }
 
-template <mx_u32 N, mx_policy POLICY = MX_STREAMED>
+template <mx_u32 N, mx_policy POLICY = MX_KEPT>
 MX_FN void mx_write_at(mx_u64 address, const mx_values<N> &values, mx_u32 kept) {
   const mx_pack<N *MX_DST_SIZE> pack = mx_encode_all(values);
   if (kept >= N)

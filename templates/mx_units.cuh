@@ -1,8 +1,5 @@
 /* mx_units.cuh -- in which order the threads of a block take the units of its tile: each warp several times 32 (or as
-** many as it has teams) that lie side by side, so that what a warp reads before it writes is one stretch of memory.
-**
-** Kernels that move memory and little else keep one cache policy for all they read and write (mx_load.cuh): with two,
-** the L2 writes back out of order and DRAM loses a tenth of its speed. */
+** many as it has teams) that lie side by side, so that what a warp reads before it writes is one stretch of memory. */
 #ifndef MX_UNITS_CUH
 #define MX_UNITS_CUH
 

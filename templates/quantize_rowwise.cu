@@ -19,6 +19,10 @@ static_assert(MX_DST_BLOCK_ROWS == 1, "a rowwise block is one row");
 static_assert(mx_is_power(MX_BLOCK) && MX_BLOCK <= 1024, "lanes share a block evenly and hold it in registers");
 static_assert(MX_DST_SCALE == MX_SCALE_FP32 || MX_RULE != MX_RULE_NONE, "a rule chooses the scale byte");
 
+/* Columns are open where a launch has matrices of several shapes. On an H100, 1000 tensors of experts take 848 us
+** streamed, 858 kept; a matrix of 32768 x 32768 the other way round, 1063 and 1055. */
+constexpr mx_policy MX_HINT = MX_COLS == 0 ? MX_STREAMED : MX_KEPT;
+
 /* Blocks in flight: up to 64 bytes of a thread's loads, at most 4 of them, and a lane of its own for each one's scale.
  */
 constexpr mx_u32 MX_BATCH = mx_min(mx_min(4, MX_LANES), mx_max(1, 64 / (MX_RUNS * MX_RUN * MX_SRC_SIZE)));
@@ -71,7 +75,7 @@ MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
       for (mx_u32 r = 0; r < MX_RUNS; r++) {
         const mx_u32 col = walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart, kept = mx_has<EVEN>(cols, col);
         if (!kept) continue;
-        from[b][r].elems = mx_read_elems_at<MX_RUN>(walk[b].src + r * apart * MX_SRC_SIZE, kept);
+        from[b][r].elems = mx_read_elems_at<MX_RUN, MX_HINT>(walk[b].src + r * apart * MX_SRC_SIZE, kept);
         from[b][r].scales = mx_read_scales<MX_RUN>(e, walk[b].row, col, kept);
       }
     }
@@ -97,7 +101,7 @@ MX_FN void mx_tile_blocks(const mx_entry &e, const mx_tile &tile, mx_u32 cols) {
         const mx_u32 kept = mx_has<EVEN>(cols, walk[b].at * MX_BLOCK + lane * MX_RUN + r * apart);
         if (!kept) continue;
         const mx_values<MX_RUN> values = mx_scaled(mx_values_of(from[b][r]), chosen.reciprocal);
-        mx_write_at<MX_RUN>(walk[b].dst + r * apart, values, kept);
+        mx_write_at<MX_RUN, MX_HINT>(walk[b].dst + r * apart, values, kept);
       }
     }
     /* One store for the scales of a warp's whole batch. */

@@ -56,6 +56,9 @@ static const shape shapes[] = {
     {MXG_MOVE, &row_even, &row_padded, 0, 16, 64, 128, 40, 150, 48, 7},
     {MXG_MOVE, &row, &row_swizzled, 0, 16, 128, 256, 300, 384, 128, 128},
     {MXG_MOVE, &row_swizzled, &row_swizzled, 256, 16, 64, 256, 140, 256, 0, 140},
+    {MXG_MOVE, &row, &row_swizzled, 1024, 16, 256, 512, 300, 1024, 0, 128},
+    {MXG_MOVE, &row_padded, &row_swizzled, 0, 16, 128, 256, 150, 640, 128, 128},
+    {MXG_MOVE, &row_swizzled, &row_swizzled, 2048, 16, 128, 512, 140, 2048, 0, 140},
     /* dequantize: every element, scale and block; casts */
     {MXG_DEQUANTIZE, &row, &bf16, 0, 8, 128, 600, 61, 416, 160, 9},
     {MXG_DEQUANTIZE, &row, &bf16, 256, 8, 256, 1024, 50, 256, 0, 11},
