@@ -6,6 +6,7 @@
 
 #include "mx_load.cuh"
 #include "mx_params.h"
+#include "mx_ptx.cuh"
 
 /* For counting instructions, never for running: one entry, whole tiles and places below 2^32 are taken for granted, so
 ** that what is left of a kernel is what a thread of a large matrix runs. */
@@ -49,8 +50,12 @@ MX_FN mx_entry mx_read_entry(const mx_entry *entry) { return *entry; }
 #endif
 
 /* The entry that holds tile `tile`: the last whose first_tile is not above it. `count` is at least 1. A warp looks
-** at 32 places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call. */
+** at 32 places at once, so that a table of a thousand entries takes two rounds to memory. All lanes must call.
+**
+** To look for its work is what a kernel does first, with a wait before it touches memory: launches may let it begin
+** while what the stream has before it still runs (programmatic stream serialization). */
 MX_FN mx_u32 mx_find_index(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
+  mx_griddepcontrol_wait();
   mx_u32 low = 0, left = count;
   while (left > 1) {
     const mx_u32 stride = mx_ceil_div(left, 32), at = threadIdx.x % 32 * stride;
@@ -66,12 +71,15 @@ MX_FN mx_u32 mx_find_index(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
 ** wait for memory before they know their work. */
 #define MX_WORK const mx_entry *entries, mx_u32 count, const __grid_constant__ mx_entry only
 
+/* The entry of a tile. */
 MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, mx_u64 tile) {
   return mx_read_entry(entries + mx_find_index(entries, count, tile));
 }
 
 MX_FN mx_entry mx_find_entry(const mx_entry *entries, mx_u32 count, const mx_entry &only, mx_u64 tile) {
-  return MX_ONLY_WHOLE || count == 1 ? only : mx_find_entry(entries, count, tile);
+  if (!MX_ONLY_WHOLE && count > 1) return mx_find_entry(entries, count, tile);
+  mx_griddepcontrol_wait();
+  return only;
 }
 
 /* A constant where all entries agree. */

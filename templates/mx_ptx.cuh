@@ -9,6 +9,16 @@
 
 #if defined(__CUDACC__)
 
+/* ---- all ---------------------------------------------------------------------------------------------------------- */
+
+/* Waits until what the stream has before this kernel is done and can be read, where the launch let it begin earlier; on
+** chips that do not begin earlier, nothing. */
+MX_FN void mx_griddepcontrol_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /* ---- sm_80 and later --------------------------------------------------------------------------------------------- */
 
 MX_FN mx_u32 mx_cvt_f32_f16(mx_u32 half) {

@@ -44,6 +44,21 @@ typedef struct cu_copy_rows {
   size_t dst_pitch, width, height;
 } cu_copy_rows;
 
+/* CUlaunchAttribute, CUlaunchConfig */
+enum { attribute_stream_serialization = 6 };
+
+typedef struct launch_attribute {
+  int id, pad;
+  int value[16];
+} launch_attribute;
+
+typedef struct launch_config {
+  unsigned grid[3], block[3], shared_bytes;
+  mxg_cu_stream *stream;
+  const launch_attribute *attributes;
+  unsigned attribute_count;
+} launch_config;
+
 /* X(name as the library exports it, field, parameters): every function returns a CUresult, an int. */
 #define FUNCTIONS(X)                                                                                                 \
   X("cuInit", init, (unsigned flags))                                                                                \
@@ -112,10 +127,8 @@ typedef struct cu_copy_rows {
   X("cuFuncSetAttribute", function_allow, (mxg_cu_function * function, int attribute, int value))                    \
   X("cuOccupancyMaxActiveBlocksPerMultiprocessor", function_blocks,                                                  \
     (int *blocks, mxg_cu_function *function, int threads, size_t shared_bytes))                                      \
-  X("cuLaunchKernel", launch,                                                                                        \
-    (mxg_cu_function * function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,                \
-     unsigned block_y, unsigned block_z, unsigned shared_bytes, mxg_cu_stream *stream, void **parameters,            \
-     void **extra))
+  X("cuLaunchKernelEx", launch,                                                                                      \
+    (const launch_config *config, mxg_cu_function *function, void **parameters, void **extra))
 
 static struct {
 #define X(symbol, field, parameters) int(*field) parameters;
@@ -582,8 +595,23 @@ mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, unsigned threads, un
   uint32_t count = work->count;
   mx_entry only = *work->first;
   void *parameters[] = {&entries, &count, &only}; /* MX_WORK of the templates */
-  return check(cu.launch(function, (unsigned)work->tiles, 1, 1, threads, 1, 1, shared_bytes, stream, parameters, NULL),
-               "cuLaunchKernel", err);
+  const launch_attribute early = {.id = attribute_stream_serialization, .value = {1}};
+  const launch_config config = {.grid = {(unsigned)work->tiles, 1, 1},
+                                .block = {threads, 1, 1},
+                                .shared_bytes = shared_bytes,
+                                .stream = stream,
+                                .attributes = &early,
+                                .attribute_count = work->early};
+  return check(cu.launch(&config, function, parameters, NULL), "cuLaunchKernelEx", err);
+}
+
+mxg_status mxg_gpu_begins_early(bool *does, mxg_error *err) {
+  int device = 0, major = 0;
+  *does = false;
+  MXG_TRY(check(cu.context_device(&device), "cuCtxGetDevice", err));
+  MXG_TRY(check(cu.device_attribute(&major, attribute_major, device), "cuDeviceGetAttribute", err));
+  *does = major >= 9;
+  return MXG_OK;
 }
 
 mxg_status mxg_gpu_launch(mxg_cu_function *function, unsigned threads, const mxg_gpu_work *work, mxg_cu_stream *stream,

@@ -129,7 +129,12 @@ typedef struct mxg_gpu_work {
   uint64_t entries, tiles;
   uint32_t count;
   const mx_entry *first;
+  bool early; /* may begin while the kernel before it in the stream ends: it waits by itself (mx_find_entry) */
 } mxg_gpu_work;
+
+/* Whether launches on this thread's GPU may begin early, which is saved of each what a launch takes to begin: 0.3 us in
+** a graph and 1.8 call by call, of an H100. */
+mxg_status mxg_gpu_begins_early(bool *does, mxg_error *err);
 
 /* A generated kernel: one thread block a tile. 0 tiles: nothing is launched. */
 mxg_status mxg_gpu_launch(mxg_cu_function *function, unsigned threads, const mxg_gpu_work *work, mxg_cu_stream *stream,

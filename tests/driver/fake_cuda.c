@@ -71,7 +71,8 @@ struct stream {
   int device;
   op *first, *last;
   capture *in;
-  bool hidden; /* of a graph's launch */
+  bool hidden;       /* of a graph's launch */
+  bool after_kernel; /* the last that it was given, but for records */
   stream *next;
 };
 
@@ -269,6 +270,7 @@ static int give(stream *s, op what, bool own_context) {
   if (!s || current < 0) return invalid_context;
   if (own_context && s->device != current) return invalid_handle;
   what.next = NULL;
+  if (what.kind != op_record) s->after_kernel = what.kind == op_kernel;
   if (s->in) {
     capture *c = s->in;
     if (c->invalid) return capture_invalidated;
@@ -770,11 +772,28 @@ CU cuFuncSetAttribute(function *f, int attribute, int value) {
 CU cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, function *f, int threads, size_t shared) {
   return (void)f, (void)threads, (void)shared, *blocks = 8, ok;
 }
-CU cuLaunchKernel(function *f, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                  unsigned block_z, unsigned shared, void *s, void **parameters, void **extra) {
-  (void)shared, (void)extra;
-  if (!grid_x || !block_x || grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1 || !run_kernel)
+
+/* CUlaunchAttribute, CUlaunchConfig */
+struct launch_attribute {
+  int id, pad, value[16];
+};
+struct launch_config {
+  unsigned grid[3], block[3], shared;
+  void *stream;
+  const struct launch_attribute *attributes;
+  unsigned count;
+};
+CU cuLaunchKernelEx(const struct launch_config *c, function *f, void **parameters, void **extra) {
+  (void)extra;
+  if (!c->grid[0] || !c->block[0] || c->grid[1] != 1 || c->grid[2] != 1 || c->block[1] != 1 || c->block[2] != 1 ||
+      !run_kernel)
     return invalid_value;
+  /* What may begin early waits by itself; said of anything but a kernel behind another it is a mistake. */
+  const stream *in = stream_of(c->stream);
+  for (unsigned i = 0; i < c->count; i++)
+    if (c->attributes[i].id != 6 || c->attributes[i].value[0] != 1 || !in || !in->after_kernel ||
+        capability(in->device) < 90)
+      return invalid_value;
   op o = {.kind = op_kernel, .kernel = f->name, .src = *(uint64_t *)parameters[0], .width = *(uint32_t *)parameters[1]};
-  LOCKED(kernels_left >= 0 && kernels_left-- == 0 ? stuck : give(stream_of(s), o, true));
+  LOCKED(kernels_left >= 0 && kernels_left-- == 0 ? stuck : give(stream_of(c->stream), o, true));
 }

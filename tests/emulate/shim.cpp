@@ -22,6 +22,7 @@
 #endif
 
 thread_local shim_dim threadIdx, blockIdx, blockDim, gridDim;
+thread_local bool shim_waited;
 
 namespace {
 
@@ -33,6 +34,7 @@ enum class state { ready, at_barrier, at_shuffle, done };
 struct fiber {
   ucontext_t context;
   state now;
+  bool waited;
   void *stack;
   void *fake_stack; /* the address sanitizer's */
 };
@@ -78,6 +80,7 @@ void thread_main() {
   __sanitizer_finish_switch_fiber(nullptr, &g->scheduler_stack, &g->scheduler_bytes);
 #endif
   g->kernel(g->entries, g->count, *g->entries);
+  if (!shim_waited) shim_fail("a thread ends without mx_griddepcontrol_wait");
   g->fibers[g->current].now = state::done;
   leave(true);
 }
@@ -85,10 +88,12 @@ void thread_main() {
 void enter(grid *g, unsigned index) {
   g->current = index;
   threadIdx = {index, 0, 0};
+  shim_waited = g->fibers[index].waited;
 #if SHIM_SANITIZED
   __sanitizer_start_switch_fiber(&g->scheduler_fake, g->fibers[index].stack, stack_bytes);
 #endif
   swapcontext(&g->scheduler, &g->fibers[index].context);
+  g->fibers[index].waited = shim_waited;
 #if SHIM_SANITIZED
   __sanitizer_finish_switch_fiber(g->scheduler_fake, nullptr, nullptr);
 #endif
@@ -113,6 +118,7 @@ void run_block(grid *g, bool reverse) {
     f.context.uc_stack.ss_size = stack_bytes;
     f.context.uc_link = nullptr;
     f.now = state::ready;
+    f.waited = false;
     makecontext(&f.context, thread_main, 0);
   }
   for (exchange &w : g->warps) w.arrived = 0;

@@ -1,6 +1,7 @@
 /* shim.h -- the small part of CUDA that the templates use, for a host C++ compiler: each CUDA thread is a fiber, so
 ** barriers and shuffles mean what they mean on a GPU. Stricter than a GPU where that finds faults: a misaligned access,
-** a shuffle that a lane of the mask never reaches, and a barrier that a thread never reaches are all errors. */
+** a shuffle that a lane of the mask never reaches, a barrier that a thread never reaches, and memory touched before the
+** kernel has waited for what is before it in the stream are all errors. */
 #ifndef SHIM_H
 #define SHIM_H
 
@@ -30,7 +31,12 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 /* Ends the run with this text; does not return. */
 [[noreturn]] void shim_fail(const char *text);
 
+/* Whether this thread has waited for what is before its kernel in the stream. */
+extern thread_local bool shim_waited;
+static inline void mx_griddepcontrol_wait() { shim_waited = true; }
+
 template <typename T> static inline const T *shim_aligned(const T *at) {
+  if (!shim_waited) shim_fail("memory is touched before mx_griddepcontrol_wait");
   if ((std::uintptr_t)at % sizeof(T) != 0) shim_fail("an access is not aligned to its size");
   return at;
 }

@@ -19,6 +19,16 @@ def architecture():
     return f"sm_{major}{minor}" + ("a" if major >= 9 else "")
 
 
+class LaunchAttribute(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_int), ("pad", ctypes.c_int), ("value", ctypes.c_int * 16)]
+
+
+class LaunchConfig(ctypes.Structure):
+    """CUlaunchConfig."""
+    _fields_ = [("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared_bytes", ctypes.c_uint),
+                ("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(LaunchAttribute)), ("count", ctypes.c_uint)]
+
+
 class Driver:
     def __init__(self):
         torch.cuda.init()
@@ -77,15 +87,19 @@ class Kernel:
         pointer, count = ctypes.c_uint64(table.data_ptr()), ctypes.c_uint32(1)
         only = ctypes.create_string_buffer(entry, len(entry))
         arguments = (ctypes.c_void_p * 3)(*(ctypes.addressof(a) for a in (pointer, count, only)))
-        tiles, threads, launch = self.tiles(rows, cols), self.number("MX_THREADS"), self.driver.library.cuLaunchKernel
+        # As mxgen's own launches: programmatic stream serialization, the kernel waits by itself for what is before it.
+        early = LaunchAttribute(6, 0, (1,))
+        config = LaunchConfig((self.tiles(rows, cols), 1, 1), (self.number("MX_THREADS"), 1, 1), 0, None,
+                              ctypes.pointer(early), torch.cuda.get_device_capability()[0] >= 9)
+        launch, pointer_to_config = self.driver.library.cuLaunchKernelEx, ctypes.byref(config)
 
         def run():
-            stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-            error = launch(self.function, tiles, 1, 1, threads, 1, 1, 0, stream, arguments, None)
+            config.stream = torch.cuda.current_stream().cuda_stream
+            error = launch(pointer_to_config, self.function, arguments, None)
             if error:
-                raise RuntimeError(f"cuLaunchKernel: error {error}")
+                raise RuntimeError(f"cuLaunchKernelEx: error {error}")
 
-        run.keep = (table, pointer, count, only, src, src_scale, dst, dst_scale)
+        run.keep = (table, early, pointer, count, only, src, src_scale, dst, dst_scale)
         return run
 
 
