@@ -35,9 +35,8 @@ _Static_assert(sizeof(mxg_rank) == 48, "no implicit padding");
 _Static_assert(sizeof(mxg_group) == 4, "no implicit padding");
 _Static_assert(sizeof(mxg_hints) == 128, "no implicit padding");
 
-/* Never reuse a number: a bundle of another version is refused, not guessed at. Kernels count too: those of version 3 do
-** not wait for what is before them in their stream. */
-enum { format_version = 4, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
+/* Never reuse a number: a bundle of another version is refused, not guessed at. */
+enum { format_version = 3, head_bytes = 32, record_bytes = 24, hash_bytes = 32, section_align = 16 };
 
 /* More than any plan needs, and little enough that every offset fits a size_t. */
 static const uint64_t largest_file = (uint64_t)4 << 30;
@@ -303,7 +302,7 @@ static mxg_status open_cubins(mxg_bundle *bundle, const layout *where, mxg_error
 static void make_digest(mxg_bundle *bundle, const layout *where, const unsigned char content[32]) {
   mxg_sha256 hash;
   unsigned char digest[32];
-  static const char version[] = "mxgen bundle 4";
+  static const char version[] = "mxgen bundle 3";
   mxg_sha256_begin(&hash);
   mxg_sha256_field(&hash, version, sizeof version - 1);
   for (uint32_t i = 0; i < digested; i++)
