@@ -53,7 +53,6 @@ typedef struct bench {
   mxg_cu_stream *stream;
   mxg_cu_event *before, *after;
   char arch[16];
-  bool early; /* of mxg_gpu_work */
   void *pinned;
   uint64_t pinned_bytes;
   mxg_error *err;
@@ -370,7 +369,7 @@ static int by_value(const void *a, const void *b) {
 typedef mxg_status (*put_one)(bench *b, task *t, uint32_t set);
 
 static mxg_status put_launch(bench *b, task *t, uint32_t set) {
-  const mxg_gpu_work work = {t->tables[set], t->tiles, t->count, &t->first[set], b->early};
+  const mxg_gpu_work work = {t->tables[set], t->tiles, t->count, &t->first[set], b->options->early};
   return mxg_gpu_launch(t->function, t->kernel.threads, &work, b->stream, b->err);
 }
 
@@ -528,7 +527,7 @@ static mxg_status time_host(bench *b, double *us) {
   mxg_status status = compile(b, &t, &arena);
   if (status == MXG_OK) status = mxg_gpu_alloc(&t.tables[0], sizeof entry, b->err);
   if (status == MXG_OK) status = mxg_gpu_copy(t.tables[0], (uintptr_t)&entry, sizeof entry, b->stream, b->err);
-  const mxg_gpu_work work = {t.tables[0], 1, 1, &entry, b->early};
+  const mxg_gpu_work work = {t.tables[0], 1, 1, &entry, b->options->early};
   for (int i = 0; i < 5 && status == MXG_OK; i++) {
     struct timespec start, end;
     status = mxg_stream_wait(b->stream, b->err);
@@ -588,7 +587,12 @@ mxg_status mxg_bench_kernels(mxg_bench_result *result, const mxg_bench_options *
   snprintf(result->nvrtc, sizeof result->nvrtc, "%s", nvrtc.version);
   mxg_status status = mxg_arch_of_gpu(b.arch, mxg_gpu_about(b.gpu), err);
   snprintf(result->arch, sizeof result->arch, "%s", b.arch);
-  if (status == MXG_OK) status = mxg_gpu_begins_early(&b.early, err);
+  result->early = options->early;
+  if (status == MXG_OK && options->early && mxg_gpu_about(b.gpu)->major < 9) {
+    status = mxg_fail(err, MXG_ERR_UNSUPPORTED, 832, "%s (%s) begins no launch before what is before it has ended",
+                      result->device, result->arch);
+    mxg_error_help(err, "leave --early out");
+  }
   if (status == MXG_OK) status = mxg_pool_create(&b.pool, 0, err);
   if (status == MXG_OK) status = mxg_stream_create(&b.stream, err);
   if (status == MXG_OK) status = mxg_event_create(&b.before, true, err);

@@ -10,6 +10,7 @@ typedef struct mxg_bench_options {
   int device;
   const char *only;             /* works whose name holds this; NULL: all */
   bool quick;                   /* leave the large matrices out */
+  bool early;                   /* mxg_gpu_work's; MXG_ERR_UNSUPPORTED where the GPU begins no launch early */
   uint32_t threads, tile_units; /* in place of the chosen ones, for trying; 0: the chosen */
   void (*progress)(void *user, const char *what, unsigned done, unsigned all);
   void *user;
@@ -31,6 +32,7 @@ typedef struct mxg_bench_line {
 typedef struct mxg_bench_result {
   char device[96], driver[16], nvrtc[32], arch[16];
   double launch_us; /* of the host, for one launch */
+  bool early;       /* as asked */
   const mxg_bench_line *lines;
   uint32_t count;
 } mxg_bench_result;

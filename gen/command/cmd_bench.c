@@ -78,16 +78,19 @@ static void print(const mxg_bench_result *result, bool json, mxg_text *text) {
   if (json) {
     mxg_text_puts(text, "{\n  \"device\": ");
     mxg_text_json(text, result->device);
-    mxg_text_format(text, ",\n  \"driver\": \"%s\",\n  \"nvrtc\": \"%s\",\n  \"arch\": \"%s\",\n  \"launch_us\": %.2f",
-                    result->driver, result->nvrtc, result->arch, result->launch_us);
+    mxg_text_format(
+        text,
+        ",\n  \"driver\": \"%s\",\n  \"nvrtc\": \"%s\",\n  \"arch\": \"%s\",\n  \"launch_us\": %.2f,\n  \"early\": %s",
+        result->driver, result->nvrtc, result->arch, result->launch_us, result->early ? "true" : "false");
     mxg_text_puts(text, ",\n  \"lines\": ");
     mxg_grid_json(&grid, text);
     mxg_text_puts(text, ",\n  \"beside\": ");
     mxg_grid_json(&beside, text);
     mxg_text_puts(text, "\n}\n");
   } else {
-    mxg_text_format(text, "%s, driver for CUDA %s, NVRTC %s, %s; one launch costs the host %.2f us\n\n", result->device,
-                    result->driver, result->nvrtc, result->arch, result->launch_us);
+    mxg_text_format(text, "%s, driver for CUDA %s, NVRTC %s, %s; one launch costs the host %.2f us%s\n\n",
+                    result->device, result->driver, result->nvrtc, result->arch, result->launch_us,
+                    result->early ? "; launches begin early" : "");
     mxg_grid_print(&grid, text, "");
     mxg_text_puts(text, "\n");
     mxg_grid_print(&beside, text, "");
@@ -173,6 +176,7 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
   mxg_bench_options options = {.device = (int)args->device,
                                .only = args->only,
                                .quick = args->quick,
+                               .early = args->early,
                                .threads = (uint32_t)args->threads,
                                .tile_units = (uint32_t)args->tile_units,
                                .progress = tell};
@@ -197,6 +201,8 @@ static mxg_status run(const mxg_args *args, mxg_error *err) {
 static const mxg_option options[] = {
     {"only", 0, MXG_OPTION_TEXT, offsetof(mxg_args, only), 0, "TEXT", "only works whose name holds TEXT"},
     {"quick", 0, MXG_OPTION_FLAG, offsetof(mxg_args, quick), 0, NULL, "leave the large matrices out"},
+    {"early", 0, MXG_OPTION_FLAG, offsetof(mxg_args, early), 0, NULL,
+     "kernels: launches begin while what is before them ends"},
     {"arch", 0, MXG_OPTION_TEXT, offsetof(mxg_args, archs), 0, "LIST",
      "code: architectures, sm_80,sm_90a,... or native"},
     {"out", 'o', MXG_OPTION_TEXT, offsetof(mxg_args, out), 0, "DIR", "code: keep the cubins there"},

@@ -21,7 +21,7 @@ typedef struct mxg_list {
 /* Every option of every verb; a verb's table says which it takes. */
 typedef struct mxg_args {
   bool help, json, full, source_only, keep_all, checksums, all_ranks, quick, no_check, no_graph, no_cache;
-  bool predict, no_tune, no_save;
+  bool predict, no_tune, no_save, early;
   mxg_list sets;
   const char *out, *archs, *dump, *weights, *side, *from, *original, *keep_original;
   const char *target_ranks, *only, *embed, *transport, *size, *trace;

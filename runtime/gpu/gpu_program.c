@@ -190,8 +190,10 @@ static mxg_status give_op(const mxg_gpu_program *program, const mxg_gpu_op *op, 
   case MXG_OP_MARK: return mxg_gpu_fill(program->done + op->index, 1, 1, stream, err);
   case MXG_OP_LAUNCH: {
     const uint32_t first = op->u.launch.first;
-    const mxg_gpu_work work = {program->table + first * sizeof(mx_entry), op->u.launch.tiles, op->u.launch.count,
-                               &program->entries[first], op->u.launch.early};
+    const mxg_gpu_work work = {.entries = program->table + first * sizeof(mx_entry),
+                               .tiles = op->u.launch.tiles,
+                               .count = op->u.launch.count,
+                               .first = &program->entries[first]};
     return mxg_gpu_launch_spread(functions[op->index], plan->kernels[op->index].threads, op->u.launch.shared_bytes,
                                  &work, stream, err);
   }
@@ -291,19 +293,6 @@ static mxg_status spread_launches(mxg_gpu_program *program, const mxg_plan *plan
   return MXG_OK;
 }
 
-/* Launches that come directly behind another in their stream begin early, where the GPU can. */
-static mxg_status begin_early(mxg_gpu_program *program, mxg_error *err) {
-  bool can = false, behind[MXG_STREAMS_MOST] = {false};
-  MXG_TRY(mxg_gpu_begins_early(&can, err));
-  for (size_t i = 0; i < program->count && can; i++) {
-    mxg_gpu_op *op = &program->ops[i];
-    const bool launches = op->kind == MXG_OP_LAUNCH;
-    if (launches) op->u.launch.early = behind[op->stream];
-    behind[op->stream] = launches;
-  }
-  return MXG_OK;
-}
-
 static mxg_status capture(mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_function *const *functions,
                           mxg_error *err) {
   MXG_TRY(mxg_graph_begin(program->streams[0], err));
@@ -350,7 +339,6 @@ mxg_status mxg_program_ready(mxg_gpu_program *program, mxg_gpu_streams *streams,
   for (uint32_t i = 0; i < program->event_count; i++) MXG_TRY(mxg_event_create(&program->events[i], false, err));
   MXG_TRY(make_marks(program, streams, err));
   MXG_TRY(spread_launches(program, plan, functions, err));
-  MXG_TRY(begin_early(program, err));
   program->table_bytes = program->entry_count * sizeof(mx_entry);
   if (program->table_bytes) {
     MXG_TRY(mxg_gpu_alloc(&program->table, program->table_bytes, err));

@@ -55,7 +55,6 @@ typedef struct mxg_gpu_op {
       uint64_t tiles;
       uint32_t first, count; /* of the table of entries */
       uint32_t shared_bytes; /* beside copies: of mxg_function_spread */
-      bool early;            /* of mxg_gpu_work: nothing but a launch is before it in its stream */
       bool beside;           /* few blocks at a time, so that the memory serves copies as well */
     } launch;
     struct {

@@ -605,15 +605,6 @@ mxg_status mxg_gpu_launch_spread(mxg_cu_function *function, unsigned threads, un
   return check(cu.launch(&config, function, parameters, NULL), "cuLaunchKernelEx", err);
 }
 
-mxg_status mxg_gpu_begins_early(bool *does, mxg_error *err) {
-  int device = 0, major = 0;
-  *does = false;
-  MXG_TRY(check(cu.context_device(&device), "cuCtxGetDevice", err));
-  MXG_TRY(check(cu.device_attribute(&major, attribute_major, device), "cuDeviceGetAttribute", err));
-  *does = major >= 9;
-  return MXG_OK;
-}
-
 mxg_status mxg_gpu_launch(mxg_cu_function *function, unsigned threads, const mxg_gpu_work *work, mxg_cu_stream *stream,
                           mxg_error *err) {
   return mxg_gpu_launch_spread(function, threads, 0, work, stream, err);

@@ -34,6 +34,7 @@ if [ -n "${MXG_FAKE_CUDA:-}" ]; then
   native 90 sm_89,native,sm_90a && [ "$(archs "$work/native")" = "sm_89 sm_90a " ] || fail "a list is $(archs "$work/native")"
   MXGEN_LIBCUDA=$MXG_FAKE_CUDA FAKE_CUDA_CAPABILITY=90 expect 0 bench code --arch native --only "dequantize, columns" && ! grep -q sm_80 "$work/out" &&
     prints sm_90a
+  MXGEN_LIBCUDA=$MXG_FAKE_CUDA FAKE_CUDA_CAPABILITY=80 refused 3 bench kernels --early && says MX0832
 fi
 
 # used CACHED COMPILED: what the last generate said.

@@ -71,8 +71,7 @@ struct stream {
   int device;
   op *first, *last;
   capture *in;
-  bool hidden;       /* of a graph's launch */
-  bool after_kernel; /* the last that it was given, but for records */
+  bool hidden; /* of a graph's launch */
   stream *next;
 };
 
@@ -270,7 +269,6 @@ static int give(stream *s, op what, bool own_context) {
   if (!s || current < 0) return invalid_context;
   if (own_context && s->device != current) return invalid_handle;
   what.next = NULL;
-  if (what.kind != op_record) s->after_kernel = what.kind == op_kernel;
   if (s->in) {
     capture *c = s->in;
     if (c->invalid) return capture_invalidated;
@@ -772,15 +770,11 @@ CU cuFuncSetAttribute(function *f, int attribute, int value) {
 CU cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, function *f, int threads, size_t shared) {
   return (void)f, (void)threads, (void)shared, *blocks = 8, ok;
 }
-
-/* CUlaunchAttribute, CUlaunchConfig */
-struct launch_attribute {
-  int id, pad, value[16];
-};
+/* CUlaunchConfig */
 struct launch_config {
   unsigned grid[3], block[3], shared;
   void *stream;
-  const struct launch_attribute *attributes;
+  const void *attributes;
   unsigned count;
 };
 CU cuLaunchKernelEx(const struct launch_config *c, function *f, void **parameters, void **extra) {
@@ -788,12 +782,7 @@ CU cuLaunchKernelEx(const struct launch_config *c, function *f, void **parameter
   if (!c->grid[0] || !c->block[0] || c->grid[1] != 1 || c->grid[2] != 1 || c->block[1] != 1 || c->block[2] != 1 ||
       !run_kernel)
     return invalid_value;
-  /* What may begin early waits by itself; said of anything but a kernel behind another it is a mistake. */
-  const stream *in = stream_of(c->stream);
-  for (unsigned i = 0; i < c->count; i++)
-    if (c->attributes[i].id != 6 || c->attributes[i].value[0] != 1 || !in || !in->after_kernel ||
-        capability(in->device) < 90)
-      return invalid_value;
+  if (c->count) return invalid_value; /* captures over several GPUs refuse launches that begin early, as H100s do */
   op o = {.kind = op_kernel, .kernel = f->name, .src = *(uint64_t *)parameters[0], .width = *(uint32_t *)parameters[1]};
   LOCKED(kernels_left >= 0 && kernels_left-- == 0 ? stuck : give(stream_of(c->stream), o, true));
 }

@@ -77,8 +77,9 @@ class Kernel:
             return (-(-high // 128) * 128, -(-wide // 4) * 4)
         return (high, wide)
 
-    def prepare(self, rows, cols, src, src_scale, dst, dst_scale):
-        """A function that launches the kernel on the current stream; the tensors must live as long."""
+    def prepare(self, rows, cols, src, src_scale, dst, dst_scale, early=False):
+        """A function that launches the kernel on the current stream; the tensors must live as long. `early`: it may begin while
+        the kernel before it in the stream ends, for which it waits by itself; from compute capability 9.0 on."""
         assert self.number("MX_COLS") in (0, cols), "the kernel is for other columns"
         at = [0 if t is None else t.data_ptr() for t in (src, src_scale, dst, dst_scale)]
         entry = struct.pack("<4Q12IQ", *at, cols, 0, cols, 0, 0, 0, 0, 0, rows, cols, self.scale_ld("SRC", cols),
@@ -87,10 +88,9 @@ class Kernel:
         pointer, count = ctypes.c_uint64(table.data_ptr()), ctypes.c_uint32(1)
         only = ctypes.create_string_buffer(entry, len(entry))
         arguments = (ctypes.c_void_p * 3)(*(ctypes.addressof(a) for a in (pointer, count, only)))
-        # As mxgen's own launches: programmatic stream serialization, the kernel waits by itself for what is before it.
-        early = LaunchAttribute(6, 0, (1,))
+        serialization = LaunchAttribute(6, 0, (1,))  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
         config = LaunchConfig((self.tiles(rows, cols), 1, 1), (self.number("MX_THREADS"), 1, 1), 0, None,
-                              ctypes.pointer(early), torch.cuda.get_device_capability()[0] >= 9)
+                              ctypes.pointer(serialization), early)
         launch, pointer_to_config = self.driver.library.cuLaunchKernelEx, ctypes.byref(config)
 
         def run():
@@ -99,7 +99,7 @@ class Kernel:
             if error:
                 raise RuntimeError(f"cuLaunchKernelEx: error {error}")
 
-        run.keep = (table, early, pointer, count, only, src, src_scale, dst, dst_scale)
+        run.keep = (table, serialization, pointer, count, only, src, src_scale, dst, dst_scale)
         return run
 
 
