@@ -782,7 +782,7 @@ CU cuLaunchKernelEx(const struct launch_config *c, function *f, void **parameter
   if (!c->grid[0] || !c->block[0] || c->grid[1] != 1 || c->grid[2] != 1 || c->block[1] != 1 || c->block[2] != 1 ||
       !run_kernel)
     return invalid_value;
-  if (c->count) return invalid_value; /* captures over several GPUs refuse launches that begin early, as H100s do */
+  if (c->count) return invalid_value; /* no launch begins early: a capture over two H100s refused that */
   op o = {.kind = op_kernel, .kernel = f->name, .src = *(uint64_t *)parameters[0], .width = *(uint32_t *)parameters[1]};
   LOCKED(kernels_left >= 0 && kernels_left-- == 0 ? stuck : give(stream_of(c->stream), o, true));
 }
