@@ -102,7 +102,7 @@ template <mx_u32 BYTES, mx_policy POLICY = MX_KEPT> MX_FN mx_pack<BYTES> mx_load
 }
 
 /* At most 16 bytes that others will read soon: the caches may keep them. */
-template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load_kept(mx_u64 address) {
+template <mx_u32 BYTES> MX_FN mx_pack<BYTES> mx_load_cached(mx_u64 address) {
   static_assert(mx_is_power(BYTES) && BYTES <= 16, "one access");
   mx_pack<BYTES> pack;
   if constexpr (BYTES == 1) {

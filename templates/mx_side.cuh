@@ -44,7 +44,7 @@ MX_FN mx_u64 mx_src_scale_address(const mx_entry &e, mx_u32 row, mx_u32 col) {
 /* The scale over a source element: a byte, or FP32 bits. 0 where the source has none. */
 MX_FN mx_u32 mx_src_scale(const mx_entry &e, mx_u32 row, mx_u32 col) {
   if constexpr (!MX_SRC_SCALED) return 0;
-  return mx_load_kept<MX_SRC_SCALE_SIZE>(mx_src_scale_address(e, row, col)).word[0];
+  return mx_load_cached<MX_SRC_SCALE_SIZE>(mx_src_scale_address(e, row, col)).word[0];
 }
 
 /* Writes the scale of the block that holds a target element. */
@@ -95,7 +95,7 @@ template <mx_u32 N> MX_FN mx_scales<N> mx_read_scales(const mx_entry &e, mx_u32 
     const mx_u32 i = mx_block_index(e.src_row + row, MX_SRC_BLOCK_ROWS);
     const mx_u64 address = e.src_scale + mx_scale_offset(MX_SRC_LAYOUT, 1, e.src_scale_ld, i, e.src_col + col);
     if (kept >= N && address % mx_min(16, N) == 0) { /* side by side, and read again by other rows: not streamed */
-      const mx_pack<N> pack = mx_load_kept<N>(address);
+      const mx_pack<N> pack = mx_load_cached<N>(address);
 #pragma unroll
       for (mx_u32 k = 0; k < N; k++) scales.raw[k] = mx_get<1>(pack, k);
       return scales;

@@ -25,7 +25,7 @@ MX_FN void mx_read_scales_down(mx_source<N> *from, const mx_entry &e, mx_u32 row
   for (mx_u32 r = 0; r < ROWS; r++, address += (mx_u64)e.src_scale_ld * MX_SRC_SCALE_SIZE) {
     if (r >= rows) continue;
     if constexpr (steps)
-      from[r].scales.raw[0] = mx_load_kept<MX_SRC_SCALE_SIZE>(address).word[0];
+      from[r].scales.raw[0] = mx_load_cached<MX_SRC_SCALE_SIZE>(address).word[0];
     else
       from[r].scales = mx_read_scales<N>(e, row + r, col, N);
   }

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "exchange.h"
 #include "memory.h"
+#include "order.h"
 #include "transport_gpu.h"
 
 #include <stdlib.h>
@@ -18,6 +19,14 @@ enum { stream_converts = 0, stream_exchanges = 1, stream_packs = 2 };
 typedef struct want {
   uint32_t bucket, to, from, step;
 } want;
+
+/* What this rank sends and gets in one round, region by region in the order that all ranks keep to. Whoever takes a
+** region leaves an empty one. */
+typedef struct traffic {
+  mxg_region *regions;
+  uint32_t *slots; /* by region, of one that this rank gets: of the plan's staging */
+  size_t count, capacity, slot_count, slot_capacity;
+} traffic;
 
 /* What this rank gets in one round, from when it is exchanged until it is converted. */
 typedef struct intake {
@@ -48,10 +57,8 @@ typedef struct maker {
 
 static int by_bucket(const void *a, const void *b) {
   const want *x = a, *y = b;
-  const uint32_t left[] = {x->bucket, x->to, x->from, x->step}, right[] = {y->bucket, y->to, y->from, y->step};
-  for (size_t i = 0; i < sizeof left / sizeof *left; i++)
-    if (left[i] != right[i]) return left[i] < right[i] ? -1 : 1;
-  return 0;
+  const uint64_t left[] = {x->bucket, x->to, x->from, x->step}, right[] = {y->bucket, y->to, y->from, y->step};
+  return mxg_order(left, right, sizeof left / sizeof *left);
 }
 
 static void find_wants(maker *m) {
@@ -83,21 +90,36 @@ static size_t first_want(const maker *m, uint32_t bucket) {
 }
 
 /* The region of the pair whose wants begin at *at in one round; *at goes to the next pair. */
-static void next_region(maker *m, mxg_region *region, const mxg_round *round, size_t *at) {
+static void next_region(maker *m, traffic *t, const mxg_round *round, size_t *at) {
   const want *w = &m->wants[*at];
+  mxg_region *region = mxg_vector_push((void **)&t->regions, &t->count, &t->capacity, sizeof *region);
+  uint32_t *slot = mxg_vector_push((void **)&t->slots, &t->slot_count, &t->slot_capacity, sizeof *slot);
   size_t count = 0;
   for (; *at < m->want_count; ++*at) {
     const want *next = &m->wants[*at];
     if (next->bucket != w->bucket || next->to != w->to || next->from != w->from) break;
     m->steps[count++] = next->step;
   }
-  mxg_region_make(region, m->plan, w->from, w->to, round, m->steps, count);
-  m->failed = m->failed || region->failed;
+  if (slot) *slot = m->plan->steps[w->step].slot;
+  if (region) mxg_region_make(region, m->plan, w->from, w->to, round, m->steps, count);
+  m->failed = m->failed || !slot || !region || region->failed;
+}
+
+static void find_traffic(maker *m, traffic *t, const mxg_round *round) {
+  *t = (traffic){0};
+  for (size_t at = first_want(m, round->bucket); at < m->want_count && !m->failed;) {
+    if (m->wants[at].bucket != round->bucket) break;
+    next_region(m, t, round, &at);
+  }
+}
+
+static void free_traffic(traffic *t) {
+  for (size_t i = 0; i < t->count; i++) mxg_region_free(&t->regions[i]);
+  mxg_free(t->regions);
+  mxg_free(t->slots);
 }
 
 /* ---- staging ---- */
-
-static uint32_t slot_of(const maker *m, size_t first) { return m->plan->steps[m->wants[first].step].slot; }
 
 static uint64_t slot_address(const maker *m, uint32_t slot) {
   uint64_t at = m->rank->staging;
@@ -113,20 +135,19 @@ static uint64_t pack_address(const maker *m, uint32_t area) {
 static void measure_round(maker *m, uint32_t index) {
   const mxg_round *round = &m->rounds.items[index];
   uint64_t packs = 0;
+  traffic t;
+  find_traffic(m, &t, round);
   if (round->begin == 0) m->bucket_bytes = 0;
-  for (size_t at = first_want(m, round->bucket), first; at < m->want_count && !m->failed;) {
-    mxg_region region;
-    if (m->wants[first = at].bucket != round->bucket) break;
-    next_region(m, &region, round, &at);
-    if (region.to != m->rank->rank) {
-      packs += region.bytes;
+  for (size_t i = 0; i < t.count && !m->failed; i++) {
+    if (t.regions[i].to != m->rank->rank) {
+      packs += t.regions[i].bytes;
     } else {
-      uint64_t *slot = &m->slots[slot_of(m, first)];
-      m->bucket_bytes += region.bytes;
+      uint64_t *slot = &m->slots[t.slots[i]];
+      m->bucket_bytes += t.regions[i].bytes;
       if (*slot < m->bucket_bytes) *slot = m->bucket_bytes;
     }
-    mxg_region_free(&region);
   }
+  free_traffic(&t);
   if (m->pack_bytes < packs) m->pack_bytes = packs;
   if (packs && m->areas < MXG_PACK_AREAS) m->areas++;
 }
@@ -199,21 +220,17 @@ static void pack(maker *m, const mxg_region *region, uint64_t to) {
 }
 
 /* What of the round is packed for others, in the area whose turn it is. True: there is some. */
-static bool pack_round(maker *m, const mxg_round *round, uint32_t area) {
+static bool pack_round(maker *m, const traffic *t, uint32_t area) {
   uint64_t to = pack_address(m, area);
   bool any = false;
-  for (size_t at = first_want(m, round->bucket); at < m->want_count && !m->failed;) {
-    mxg_region region;
-    if (m->wants[at].bucket != round->bucket) break;
-    next_region(m, &region, round, &at);
-    if (region.to != m->rank->rank && region.bytes) {
-      use(m, stream_packs);
-      if (!any && m->packs >= m->areas) mxg_program_follow(m->program, stream_packs, m->free_again[area]);
-      any = true;
-      pack(m, &region, to);
-      to += region.bytes;
-    }
-    mxg_region_free(&region);
+  for (size_t i = 0; i < t->count && !m->failed; i++) {
+    const mxg_region *region = &t->regions[i];
+    if (region->to == m->rank->rank || region->bytes == 0) continue;
+    use(m, stream_packs);
+    if (!any && m->packs >= m->areas) mxg_program_follow(m->program, stream_packs, m->free_again[area]);
+    any = true;
+    pack(m, region, to);
+    to += region->bytes;
   }
   if (any) m->packed[area] = mxg_program_record(m->program, stream_packs);
   return any;
@@ -223,9 +240,10 @@ static void keep_region(maker *m, intake *in, mxg_region *region, uint64_t at) {
   mxg_region *fresh = mxg_vector_push((void **)&in->regions, &in->count, &in->capacity, sizeof *fresh);
   uint64_t *address = mxg_vector_push((void **)&in->at, &in->at_count, &in->at_capacity, sizeof *address);
   m->failed = m->failed || !fresh || !address;
-  if (fresh) *fresh = *region;
   if (address) *address = at;
-  if (!fresh) mxg_region_free(region);
+  if (!fresh) return;
+  *fresh = *region;
+  *region = (mxg_region){0};
 }
 
 /* Nothing is exchanged by a rank that neither sends nor receives in a round: nobody waits for it there. */
@@ -233,30 +251,30 @@ static void exchange_round(maker *m, uint32_t index) {
   const mxg_round *round = &m->rounds.items[index];
   intake *in = &m->intakes[index];
   uint32_t area = m->areas ? m->packs % m->areas : 0;
-  bool packs = pack_round(m, round, area), any = false;
+  traffic t;
+  find_traffic(m, &t, round);
+  bool packs = pack_round(m, &t, area), any = false;
   uint64_t packed = pack_address(m, area);
   if (round->begin == 0) m->bucket_bytes = 0;
-  for (size_t at = first_want(m, round->bucket), first; at < m->want_count && !m->failed;) {
-    mxg_region region;
-    if (m->wants[first = at].bucket != round->bucket) break;
-    next_region(m, &region, round, &at);
-    if (!any && region.bytes) {
+  for (size_t i = 0; i < t.count && !m->failed; i++) {
+    mxg_region *region = &t.regions[i];
+    if (!any && region->bytes) {
       use(m, stream_exchanges);
       if (packs) mxg_program_follow(m->program, stream_exchanges, m->packed[area]);
       mxg_program_exchange(m->program, stream_exchanges);
       any = true;
     }
-    if (region.to != m->rank->rank) {
-      mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region.to, packed, region.bytes});
-      packed += region.bytes;
-      mxg_region_free(&region);
+    if (region->to != m->rank->rank) {
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, packed, region->bytes});
+      packed += region->bytes;
     } else {
-      uint64_t to = slot_address(m, slot_of(m, first)) + m->bucket_bytes;
-      m->bucket_bytes += region.bytes;
-      mxg_program_transfer(m->program, &(mxg_transfer){MXG_RECEIVE, region.from, to, region.bytes});
-      keep_region(m, in, &region, to);
+      uint64_t to = slot_address(m, t.slots[i]) + m->bucket_bytes;
+      m->bucket_bytes += region->bytes;
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_RECEIVE, region->from, to, region->bytes});
+      keep_region(m, in, region, to);
     }
   }
+  free_traffic(&t);
   if (any) in->event = mxg_program_record(m->program, stream_exchanges);
   if (packs) m->free_again[area] = in->event, m->packs++;
 }
