@@ -44,8 +44,8 @@ template <mx_u32 SIZE, mx_u32 BYTES> MX_FN void mx_put(mx_pack<BYTES> &pack, mx_
 enum mx_policy { MX_KEPT, MX_STREAMED };
 
 #if defined(__CUDACC__)
-/* What createpolicy.fractional.L2::evict_last.b64 with the fraction 1.0 gives: ptxas makes this constant of it for every
-** architecture from sm_80 to sm_121, but late, when it has set registers aside for it. */
+/* What createpolicy.fractional.L2::evict_last.b64 with the fraction 1.0 gives: ptxas makes this constant of it for all
+** architectures from sm_80 to sm_121, but late, when it has set registers aside for it. */
 constexpr mx_u64 MX_KEEPING = 0x14f0000000000000ull;
 
 MX_FN mx_u32 mx_load_keeping_4(mx_u64 address) {

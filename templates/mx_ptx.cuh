@@ -9,7 +9,7 @@
 
 #if defined(__CUDACC__)
 
-/* ---- all ---------------------------------------------------------------------------------------------------------- */
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 /* Waits until what the stream has before this kernel is done and can be read, where the launch let it begin earlier; on
 ** chips that do not begin earlier, nothing. */

@@ -124,10 +124,10 @@ typedef struct mxg_function_use {
 } mxg_function_use;
 mxg_status mxg_function_about(mxg_function_use *use, mxg_cu_function *function, unsigned threads, mxg_error *err);
 
-/* The work of one launch: a table of `count` entries that lies on the GPU at `entries`, and its first entry. An `early`
-** one may begin while the kernel before it in the stream ends, for which it waits by itself (mx_entry.cuh): from compute
-** capability 9.0 on. On an H100 that saves 0.3 us in a graph and 1.8 call by call. Schedules do without: none was faster,
-** and a capture of eight ranks on two H100s refused it. */
+/* The work of one launch: a table of `count` entries that lies on the GPU at `entries`, and its first entry. `early`:
+** it may begin while the kernel before it in the stream ends, for which it waits by itself (mx_entry.cuh); from compute
+** capability 9.0 on. On an H100 that saves 0.3 us in a graph and 1.8 call by call. Schedules do without: none was
+** faster, and a capture of eight ranks on two H100s refused it. */
 typedef struct mxg_gpu_work {
   uint64_t entries, tiles;
   uint32_t count;
