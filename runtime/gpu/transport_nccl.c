@@ -20,20 +20,22 @@ typedef struct want {
   uint32_t bucket, to, from, step;
 } want;
 
-/* What this rank sends and gets in one round, region by region in the order that all ranks keep to. Whoever takes a
-** region leaves an empty one. */
-typedef struct traffic {
-  mxg_region *regions;
-  uint32_t *slots; /* by region, of one that this rank gets: of the plan's staging */
-  size_t count, capacity, slot_count, slot_capacity;
-} traffic;
+/* A region on its way. Of one that this rank gets: the slot of the plan's staging that it goes into, and where to. */
+typedef struct passage {
+  mxg_region region;
+  uint32_t slot;
+  uint64_t at;
+} passage;
+
+typedef struct passages {
+  passage *items;
+  size_t count, capacity;
+} passages;
 
 /* What this rank gets in one round, from when it is exchanged until it is converted. */
 typedef struct intake {
   uint32_t event;
-  uint64_t *at; /* addresses of the regions */
-  mxg_region *regions;
-  size_t count, capacity, at_count, at_capacity;
+  passages got;
 } intake;
 
 typedef struct maker {
@@ -90,33 +92,35 @@ static size_t first_want(const maker *m, uint32_t bucket) {
 }
 
 /* The region of the pair whose wants begin at *at in one round; *at goes to the next pair. */
-static void next_region(maker *m, traffic *t, const mxg_round *round, size_t *at) {
+static void next_passage(maker *m, passages *all, const mxg_round *round, size_t *at) {
   const want *w = &m->wants[*at];
-  mxg_region *region = mxg_vector_push((void **)&t->regions, &t->count, &t->capacity, sizeof *region);
-  uint32_t *slot = mxg_vector_push((void **)&t->slots, &t->slot_count, &t->slot_capacity, sizeof *slot);
+  passage *fresh = mxg_vector_push((void **)&all->items, &all->count, &all->capacity, sizeof *fresh);
   size_t count = 0;
   for (; *at < m->want_count; ++*at) {
     const want *next = &m->wants[*at];
     if (next->bucket != w->bucket || next->to != w->to || next->from != w->from) break;
     m->steps[count++] = next->step;
   }
-  if (slot) *slot = m->plan->steps[w->step].slot;
-  if (region) mxg_region_make(region, m->plan, w->from, w->to, round, m->steps, count);
-  m->failed = m->failed || !slot || !region || region->failed;
+  if (fresh) {
+    *fresh = (passage){.slot = m->plan->steps[w->step].slot};
+    mxg_region_make(&fresh->region, m->plan, w->from, w->to, round, m->steps, count);
+  }
+  m->failed = m->failed || !fresh || fresh->region.failed;
 }
 
-static void find_traffic(maker *m, traffic *t, const mxg_round *round) {
-  *t = (traffic){0};
+/* What this rank sends and gets in one round, in the order that all ranks keep to. */
+static void find_passages(maker *m, passages *all, const mxg_round *round) {
+  *all = (passages){0};
   for (size_t at = first_want(m, round->bucket); at < m->want_count && !m->failed;) {
     if (m->wants[at].bucket != round->bucket) break;
-    next_region(m, t, round, &at);
+    next_passage(m, all, round, &at);
   }
 }
 
-static void free_traffic(traffic *t) {
-  for (size_t i = 0; i < t->count; i++) mxg_region_free(&t->regions[i]);
-  mxg_free(t->regions);
-  mxg_free(t->slots);
+static void free_passages(passages *all) {
+  for (size_t i = 0; i < all->count; i++) mxg_region_free(&all->items[i].region);
+  mxg_free(all->items);
+  *all = (passages){0};
 }
 
 /* ---- staging ---- */
@@ -135,19 +139,20 @@ static uint64_t pack_address(const maker *m, uint32_t area) {
 static void measure_round(maker *m, uint32_t index) {
   const mxg_round *round = &m->rounds.items[index];
   uint64_t packs = 0;
-  traffic t;
-  find_traffic(m, &t, round);
+  passages all;
+  find_passages(m, &all, round);
   if (round->begin == 0) m->bucket_bytes = 0;
-  for (size_t i = 0; i < t.count && !m->failed; i++) {
-    if (t.regions[i].to != m->rank->rank) {
-      packs += t.regions[i].bytes;
+  for (size_t i = 0; i < all.count && !m->failed; i++) {
+    const passage *p = &all.items[i];
+    if (p->region.to != m->rank->rank) {
+      packs += p->region.bytes;
     } else {
-      uint64_t *slot = &m->slots[t.slots[i]];
-      m->bucket_bytes += t.regions[i].bytes;
+      uint64_t *slot = &m->slots[p->slot];
+      m->bucket_bytes += p->region.bytes;
       if (*slot < m->bucket_bytes) *slot = m->bucket_bytes;
     }
   }
-  free_traffic(&t);
+  free_passages(&all);
   if (m->pack_bytes < packs) m->pack_bytes = packs;
   if (packs && m->areas < MXG_PACK_AREAS) m->areas++;
 }
@@ -165,15 +170,8 @@ static bool begin_making(maker *m, mxg_gpu_rank *r, uint32_t group) {
   return !m->failed;
 }
 
-static void free_intake(intake *in) {
-  for (size_t i = 0; i < in->count; i++) mxg_region_free(&in->regions[i]);
-  mxg_free(in->regions);
-  mxg_free(in->at);
-  *in = (intake){0};
-}
-
 static void end_making(maker *m) {
-  for (size_t i = 0; m->intakes && i < m->rounds.count; i++) free_intake(&m->intakes[i]);
+  for (size_t i = 0; m->intakes && i < m->rounds.count; i++) free_passages(&m->intakes[i].got);
   mxg_rounds_free(&m->rounds);
   mxg_free(m->wants);
   mxg_free(m->steps);
@@ -220,11 +218,11 @@ static void pack(maker *m, const mxg_region *region, uint64_t to) {
 }
 
 /* What of the round is packed for others, in the area whose turn it is. True: there is some. */
-static bool pack_round(maker *m, const traffic *t, uint32_t area) {
+static bool pack_round(maker *m, const passages *all, uint32_t area) {
   uint64_t to = pack_address(m, area);
   bool any = false;
-  for (size_t i = 0; i < t->count && !m->failed; i++) {
-    const mxg_region *region = &t->regions[i];
+  for (size_t i = 0; i < all->count && !m->failed; i++) {
+    const mxg_region *region = &all->items[i].region;
     if (region->to == m->rank->rank || region->bytes == 0) continue;
     use(m, stream_packs);
     if (!any && m->packs >= m->areas) mxg_program_follow(m->program, stream_packs, m->free_again[area]);
@@ -236,14 +234,13 @@ static bool pack_round(maker *m, const traffic *t, uint32_t area) {
   return any;
 }
 
-static void keep_region(maker *m, intake *in, mxg_region *region, uint64_t at) {
-  mxg_region *fresh = mxg_vector_push((void **)&in->regions, &in->count, &in->capacity, sizeof *fresh);
-  uint64_t *address = mxg_vector_push((void **)&in->at, &in->at_count, &in->at_capacity, sizeof *address);
-  m->failed = m->failed || !fresh || !address;
-  if (address) *address = at;
+/* The region goes with it. */
+static void keep(maker *m, passages *got, passage *p) {
+  passage *fresh = mxg_vector_push((void **)&got->items, &got->count, &got->capacity, sizeof *fresh);
+  m->failed = m->failed || !fresh;
   if (!fresh) return;
-  *fresh = *region;
-  *region = (mxg_region){0};
+  *fresh = *p;
+  p->region = (mxg_region){0};
 }
 
 /* Nothing is exchanged by a rank that neither sends nor receives in a round: nobody waits for it there. */
@@ -251,30 +248,31 @@ static void exchange_round(maker *m, uint32_t index) {
   const mxg_round *round = &m->rounds.items[index];
   intake *in = &m->intakes[index];
   uint32_t area = m->areas ? m->packs % m->areas : 0;
-  traffic t;
-  find_traffic(m, &t, round);
-  bool packs = pack_round(m, &t, area), any = false;
+  passages all;
+  find_passages(m, &all, round);
+  bool packs = pack_round(m, &all, area), any = false;
   uint64_t packed = pack_address(m, area);
   if (round->begin == 0) m->bucket_bytes = 0;
-  for (size_t i = 0; i < t.count && !m->failed; i++) {
-    mxg_region *region = &t.regions[i];
-    if (!any && region->bytes) {
+  for (size_t i = 0; i < all.count && !m->failed; i++) {
+    passage *p = &all.items[i];
+    const uint64_t bytes = p->region.bytes;
+    if (!any && bytes) {
       use(m, stream_exchanges);
       if (packs) mxg_program_follow(m->program, stream_exchanges, m->packed[area]);
       mxg_program_exchange(m->program, stream_exchanges);
       any = true;
     }
-    if (region->to != m->rank->rank) {
-      mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, region->to, packed, region->bytes});
-      packed += region->bytes;
+    if (p->region.to != m->rank->rank) {
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_SEND, p->region.to, packed, bytes});
+      packed += bytes;
     } else {
-      uint64_t to = slot_address(m, t.slots[i]) + m->bucket_bytes;
-      m->bucket_bytes += region->bytes;
-      mxg_program_transfer(m->program, &(mxg_transfer){MXG_RECEIVE, region->from, to, region->bytes});
-      keep_region(m, in, region, to);
+      p->at = slot_address(m, p->slot) + m->bucket_bytes;
+      m->bucket_bytes += bytes;
+      mxg_program_transfer(m->program, &(mxg_transfer){MXG_RECEIVE, p->region.from, p->at, bytes});
+      keep(m, &in->got, p);
     }
   }
-  free_traffic(&t);
+  free_passages(&all);
   if (any) in->event = mxg_program_record(m->program, stream_exchanges);
   if (packs) m->free_again[area] = in->event, m->packs++;
 }
@@ -293,8 +291,8 @@ static bool is_far(const mxg_plan *plan, const mxg_piece *part) {
 }
 
 /* Entries of a part, with the addresses that its segments really have. Returns how many. */
-static uint32_t enter_part(const maker *m, const mxg_region *region, uint32_t index, uint64_t at, mx_entry *entry,
-                           uint64_t *tiles) {
+static uint32_t enter_part(const maker *m, const passage *from, uint32_t index, mx_entry *entry, uint64_t *tiles) {
+  const mxg_region *region = &from->region;
   mxg_plan lent = mxg_parts_plan(&region->parts, m->plan);
   const mxg_piece *part = &lent.pieces[index];
   bool far = is_far(m->plan, part);
@@ -310,8 +308,9 @@ static uint32_t enter_part(const maker *m, const mxg_region *region, uint32_t in
       entry->src_col -= spot->first_col;
       entry->src_scale_ld = spot->ld;
     }
-    entry->src = at + spot->data - ((uint64_t)entry->src_row * part->cols + entry->src_col) * elem;
-    entry->src_scale = lent.encodings[lent.arrays[part->src].encoding].scale == MX_SCALE_NONE ? 0 : at + spot->scale;
+    entry->src = from->at + spot->data - ((uint64_t)entry->src_row * part->cols + entry->src_col) * elem;
+    entry->src_scale =
+        lent.encodings[lent.arrays[part->src].encoding].scale == MX_SCALE_NONE ? 0 : from->at + spot->scale;
   }
   *tiles += own;
   return made;
@@ -322,35 +321,36 @@ static uint32_t kernel_of(const maker *m, const mxg_piece *part) {
 }
 
 /* All parts of a kernel as one launch. `done`: by part over all regions. */
-static void convert_kernel(maker *m, const intake *in, uint32_t kernel, bool *done) {
+static void convert_kernel(maker *m, const passages *got, uint32_t kernel, bool *done) {
   size_t segments = 0, p = 0;
-  for (size_t r = 0; r < in->count; r++)
-    for (size_t i = 0; i < in->regions[r].parts.count; i++)
-      if (kernel_of(m, &in->regions[r].parts.pieces[i]) == kernel) segments += in->regions[r].parts.pieces[i].segments;
+  for (size_t r = 0; r < got->count; r++)
+    for (size_t i = 0; i < got->items[r].region.parts.count; i++)
+      if (kernel_of(m, &got->items[r].region.parts.pieces[i]) == kernel)
+        segments += got->items[r].region.parts.pieces[i].segments;
   mx_entry *entries = mxg_program_entries(m->program, segments);
   uint64_t tiles = 0;
   uint32_t made = 0;
-  for (size_t r = 0; r < in->count && entries; r++)
-    for (uint32_t i = 0; i < in->regions[r].parts.count; i++, p++) {
-      const mxg_piece *part = &in->regions[r].parts.pieces[i];
+  for (size_t r = 0; r < got->count && entries; r++)
+    for (uint32_t i = 0; i < got->items[r].region.parts.count; i++, p++) {
+      const mxg_piece *part = &got->items[r].region.parts.pieces[i];
       if (done[p] || kernel_of(m, part) != kernel) continue;
       done[p] = true;
-      if (!m->rank->team->kept[part->dst]) made += enter_part(m, &in->regions[r], i, in->at[r], entries + made, &tiles);
+      if (!m->rank->team->kept[part->dst]) made += enter_part(m, &got->items[r], i, entries + made, &tiles);
     }
   if (entries) mxg_program_launch(m->program, stream_converts, kernel, made, tiles);
 }
 
 static void convert_round(maker *m, intake *in) {
   size_t parts = 0, p = 0;
-  for (size_t r = 0; r < in->count; r++) parts += in->regions[r].parts.count;
+  for (size_t r = 0; r < in->got.count; r++) parts += in->got.items[r].region.parts.count;
   bool *done = parts ? mxg_alloc(parts * sizeof *done) : NULL;
   if (parts && !done) m->failed = true;
   if (parts && !m->failed) mxg_program_follow(m->program, stream_converts, in->event);
-  for (size_t r = 0; r < in->count && !m->failed; r++)
-    for (size_t i = 0; i < in->regions[r].parts.count && !m->program->failed; i++, p++)
-      if (!done[p]) convert_kernel(m, in, kernel_of(m, &in->regions[r].parts.pieces[i]), done);
+  for (size_t r = 0; r < in->got.count && !m->failed; r++)
+    for (size_t i = 0; i < in->got.items[r].region.parts.count && !m->program->failed; i++, p++)
+      if (!done[p]) convert_kernel(m, &in->got, kernel_of(m, &in->got.items[r].region.parts.pieces[i]), done);
   mxg_free(done);
-  free_intake(in);
+  free_passages(&in->got);
 }
 
 /* Pieces of the step that are at home or scratch, one launch for those side by side; for the first that is not, all
@@ -363,7 +363,7 @@ static void convert(maker *m, const mxg_step *step) {
     next = i + 1;
     if (pieces[i].wire_bytes) {
       for (uint32_t r = m->rounds.first[step->bucket]; r < m->rounds.first[step->bucket + 1]; r++)
-        if (m->intakes[r].count) convert_round(m, &m->intakes[r]);
+        if (m->intakes[r].got.count) convert_round(m, &m->intakes[r]);
     } else if (!kept[pieces[i].dst]) {
       while (next < end && !pieces[next].wire_bytes && !kept[pieces[next].dst]) next++;
       mxg_rank_convert(m->rank, stream_converts, m->plan, i, next - i, mxg_rank_slot(m->rank, step->slot), false);
