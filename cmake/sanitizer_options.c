@@ -7,6 +7,4 @@
 
 const char *__asan_default_options(void);
 
-__attribute__((visibility("default"))) const char *__asan_default_options(void) {
-  return "intercept_tls_get_addr=0";
-}
+__attribute__((visibility("default"))) const char *__asan_default_options(void) { return "intercept_tls_get_addr=0"; }
