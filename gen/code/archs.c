@@ -98,14 +98,14 @@ static mxg_status find_native(const char *const **out, mxg_arena *arena, mxg_err
 }
 
 mxg_status mxg_archs_resolve(const char *const **out, const char *const *archs, mxg_arena *arena, mxg_error *err) {
-  *out = archs ? archs : mxg_default_archs;
-  size_t given = length(*out), count = 0;
-  if (!archs || !has(archs, given, "native")) return MXG_OK;
-  const char *const *native;
-  MXG_TRY(find_native(&native, arena, err));
+  *out = mxg_default_archs;
+  if (!archs) return MXG_OK;
+  static const char *const nothing[] = {NULL};
+  const char *const *native = nothing;
+  size_t given = length(archs), count = 0;
+  if (has(archs, given, "native")) MXG_TRY(find_native(&native, arena, err));
   size_t found = length(native);
-  const char **list =
-      mxg_arena_alloc(arena, given + found, sizeof *list); /* "native" itself leaves room for the NULL */
+  const char **list = mxg_arena_alloc(arena, given + found + 1, sizeof *list);
   if (!list) return mxg_fail_nomem(err);
   for (size_t i = 0; i < given; i++) {
     const char *const *names = is_native(archs[i]) ? native : &archs[i];

@@ -23,8 +23,8 @@ mxg_status mxg_arch_of_gpu(char name[MXG_ARCH_ROOM], const mxg_gpu_info *gpu, mx
 ** or a GPU. */
 mxg_status mxg_archs_native(const char *const **out, mxg_arena *arena, mxg_error *err);
 
-/* What mxg_options.archs stands for: NULL is the default list; a list with "native" in it gets those of the GPUs in its
-** place, and then has every name once. Names are not checked. */
+/* What mxg_options.archs stands for: NULL is the default list; "native" gives its place to those of the GPUs; every name
+** once. Names are not checked. */
 mxg_status mxg_archs_resolve(const char *const **out, const char *const *archs, mxg_arena *arena, mxg_error *err);
 
 #endif

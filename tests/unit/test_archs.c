@@ -73,7 +73,7 @@ static void native_is_the_gpus_each_once(void **state) {
   static const wish wishes[] = {{{"native"}, "sm_90a"},
                                 {{"native", "sm_90a"}, "sm_90a"},
                                 {{"sm_80", "native", "native"}, "sm_80 sm_90a"},
-                                {{"sm_90a", "sm_90a"}, "sm_90a sm_90a"},
+                                {{"sm_90a", "sm_80", "sm_90a"}, "sm_90a sm_80"},
                                 {{NULL}, ""}};
   for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) in_child(FAKE_CUDA, "90", becomes, &wishes[i]);
   in_child(FAKE_CUDA, "103,80", becomes, &(wish){{"native"}, "sm_80 sm_103a"});
