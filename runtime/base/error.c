@@ -47,6 +47,19 @@ const char *mxg_status_name(mxg_status status) {
   return "MXG_ERR_UNKNOWN";
 }
 
+static bool continues(char c) { return ((unsigned char)c & 0xc0) == 0x80; } /* a character of UTF-8 */
+
+/* Cut to fit, between characters. */
+static void print(char *room, size_t size, const char *format, va_list args) {
+  int n = vsnprintf(room, size, format, args);
+  if (n < 0 || (size_t)n < size) return;
+  size_t end = size - 1, first = end, more = 0;
+  while (first && continues(room[first - 1])) first--;
+  unsigned char lead = first ? (unsigned char)room[--first] : 0;
+  if (lead >= 0xc0) more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+  if (end - first - 1 < more) room[first] = 0;
+}
+
 mxg_status mxg_fail(mxg_error *err, mxg_status status, unsigned code, const char *format, ...) {
   if (!err) return status;
   memset(err, 0, sizeof *err);
@@ -54,8 +67,10 @@ mxg_status mxg_fail(mxg_error *err, mxg_status status, unsigned code, const char
   err->code = code;
   va_list args;
   va_start(args, format);
-  vsnprintf(err->text, sizeof err->text, format, args);
+  print(err->text, sizeof err->text, format, args);
   va_end(args);
+  for (char *c = err->text; *c; c++) /* of a name that a caller or a file gave */
+    if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
   return status;
 }
 
@@ -65,6 +80,7 @@ void mxg_error_place(mxg_error *err, const char *file, int line, int column, int
   if (!err) return;
   size_t count = file ? strlen(file) : 0;
   size_t cut = count >= sizeof err->file ? count - (sizeof err->file - 1) : 0; /* keep the tail */
+  while (cut && continues(file[cut])) cut++;
   if (file) memcpy(err->file, file + cut, count - cut + 1);
   err->line = line;
   err->column = column;
@@ -75,7 +91,7 @@ void mxg_error_note(mxg_error *err, const char *format, ...) {
   if (!err) return;
   va_list args;
   va_start(args, format);
-  vsnprintf(err->note, sizeof err->note, format, args);
+  print(err->note, sizeof err->note, format, args);
   va_end(args);
 }
 
@@ -83,7 +99,7 @@ void mxg_error_help(mxg_error *err, const char *format, ...) {
   if (!err) return;
   va_list args;
   va_start(args, format);
-  vsnprintf(err->help, sizeof err->help, format, args);
+  print(err->help, sizeof err->help, format, args);
   va_end(args);
 }
 
