@@ -176,7 +176,8 @@ static mxg_status read_front(layout *out, const unsigned char *front, uint64_t f
   memset(out, 0, sizeof *out);
   if (file_bytes < sizeof magic || memcmp(front, magic, sizeof magic) != 0)
     return mxg_fail(err, MXG_ERR_BUNDLE, 701, "not a bundle: it does not begin as one");
-  if (file_bytes < 12) return mxg_fail(err, MXG_ERR_BUNDLE, 704, "the bundle is cut off after %u bytes", 12u);
+  if (file_bytes < 12)
+    return mxg_fail(err, MXG_ERR_BUNDLE, 704, "the bundle is cut off after %u bytes", (unsigned)file_bytes);
   uint32_t version = load32(front + 8);
   if (version > format_version) {
     mxg_fail(err, MXG_ERR_BUNDLE, 702, "the bundle is too new: it has format %u, this library reads format %d", version,

@@ -277,6 +277,8 @@ static void messages_tell_what_is_wrong(void **state) {
   assert_int_equal(refusal(bytes, count - 1), 704);
   mxg_error err;
   mxg_bundle *out;
+  assert_int_equal(mxg_bundle_read(&out, bytes, 9, "x", &err), MXG_ERR_BUNDLE);
+  assert_non_null(strstr(err.text, "cut off after 9 bytes"));
   assert_int_equal(mxg_bundle_read(&out, NULL, 5, "x", &err), MXG_ERR_USAGE);
   assert_int_equal(mxg_bundle_load(&out, NULL, &err), MXG_ERR_USAGE);
   assert_int_equal(mxg_bundle_save(NULL, "x", &err), MXG_ERR_USAGE);
