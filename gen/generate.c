@@ -260,7 +260,11 @@ mxg_status mxg_generate(mxg_bundle **out, const char *recipe, const mxg_options 
   mxg_generation g = {0};
   mxg_bundle_cache kept = {0};
   mxg_options mine;
+  if (!recipe) return mxg_fail(err, MXG_ERR_USAGE, 904, "mxg_generate: recipe is NULL");
   MXG_TRY(read_options(&mine, options, err));
+  if (mine.embed && !mine.out_dir)
+    return mxg_fail(err, MXG_ERR_USAGE, 904, "options.embed is '%.100s', and there is no out_dir to write it to",
+                    mine.embed);
   tell_counts(&mine, 0, 0, g.cache_note);
   mxg_status status = mxg_archs_resolve(&mine.archs, mine.archs, &g.arena, err); /* the cache's key is over names */
   if (status == MXG_OK) status = generate(out, &g, &kept, recipe, &mine, err);

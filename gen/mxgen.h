@@ -33,7 +33,8 @@ typedef struct mxg_options {
   unsigned threads;         /* compile threads; 0: one a core */
   void (*progress)(void *user, const char *what, unsigned done, unsigned all); /* from the caller's thread; or NULL */
   void *user;
-  const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL */
+  const char *embed; /* a C identifier: out_dir/embed/<embed>.c, .h and .d hold the bundle as an array; or NULL. Needs
+                     ** out_dir */
   bool no_cache;     /* neither read nor write the disk cache of kernels, whatever MXGEN_CACHE says */
   mxg_kernel_counts *counts;                  /* filled, even on failure; or NULL */
   void (*warn)(void *user, const char *text); /* what is wrong and stops nothing; from the caller's thread; or NULL */

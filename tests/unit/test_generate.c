@@ -120,6 +120,22 @@ static void options_of_other_versions(void **state) {
   }
 }
 
+/* What can only be a mistake is told, not passed over. */
+static void mistakes_of_callers(void **state) {
+  (void)state;
+  mxg_options options = MXG_OPTIONS_INIT;
+  mxg_error err = {0};
+  mxg_bundle *bundle = (mxg_bundle *)&options;
+  options.archs = no_archs;
+  assert_int_equal(mxg_generate(&bundle, NULL, &options, &err), MXG_ERR_USAGE);
+  assert_null(bundle);
+  assert_non_null(strstr(err.text, "recipe is NULL"));
+  options.embed = "weights";
+  assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_ERR_USAGE);
+  assert_null(bundle);
+  assert_non_null(strstr(err.text, "out_dir"));
+}
+
 int main(void) {
   setenv("MXGEN_CACHE", "off", 1);
   const struct CMUnitTest tests[] = {
@@ -127,6 +143,7 @@ int main(void) {
       cmocka_unit_test(counts_are_as_large_as_the_caller_s),
       cmocka_unit_test(every_failed_allocation_is_reported),
       cmocka_unit_test(options_of_other_versions),
+      cmocka_unit_test(mistakes_of_callers),
   };
   return cmocka_run_group_tests_name("generate", tests, NULL, NULL) != 0;
 }
