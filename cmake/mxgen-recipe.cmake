@@ -45,6 +45,9 @@ function(mxgen_add_recipe target recipe)
     DEPENDS ${recipe} ${mxgen_file}
     DEPFILE ${embedded}.d
     COMMENT "Generating ${arg_NAME} from ${recipe}" VERBATIM)
+  if(NOT CMAKE_C_COMPILER_LOADED) # a project of C++ alone; what is generated is both
+    set_source_files_properties(${embedded}.c PROPERTIES LANGUAGE CXX)
+  endif()
   target_sources(${target} PRIVATE ${embedded}.c ${embedded}.h)
   target_include_directories(${target} PRIVATE ${out}/embed)
 endfunction()

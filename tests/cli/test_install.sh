@@ -112,6 +112,31 @@ for name in build_time jit_init; do
   objdump -p "$work/static/build/$name" | grep NEEDED | grep -E 'libmx(rt|gen)' && fail "static $name needs a shared library of ours"
 done
 
+# A project of C++ alone: what is generated is compiled as C++.
+mkdir "$work/cxx"
+cat >"$work/cxx/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(cxx LANGUAGES CXX)
+find_package(mxgen REQUIRED)
+add_executable(cxx main.cpp)
+mxgen_add_recipe(cxx ../build_time/tiny_dense.lua ARCHS NONE SETS layers=2)
+target_compile_options(cxx PRIVATE -Wall -Wextra -Wpedantic -Werror)
+target_link_libraries(cxx PRIVATE mxgen::runtime)
+END
+cat >"$work/cxx/main.cpp" <<'END'
+#include "mxgen_tiny_dense.h"
+#include <mxrt.h>
+#include <stdio.h>
+int main() {
+  mxg_bundle *bundle;
+  if (mxg_bundle_read(&bundle, mxgen_tiny_dense, mxgen_tiny_dense_bytes, "embedded", NULL) != MXG_OK) return 1;
+  printf("digest %s\n", mxg_bundle_digest(bundle));
+  mxg_bundle_free(bundle);
+}
+END
+CXXFLAGS=$CFLAGS make_example cxx
+"$work/cxx/build/cxx" | grep -qE '^digest [0-9a-f]{64}$' || fail "a project of C++ alone"
+
 # Again only after a change: nothing, an included file, the recipe, mxgen itself.
 runs() { # how often a build with GENERATOR in FOLDER generates
   cmake --build "$1" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; fail "building again"; }
