@@ -1,55 +1,10 @@
-# The package: shared libraries that export the public headers and nothing else, headers, the command, pkg-config files and
-# the CMake package. The static libraries are the ones that the tests link; they are installed as they are.
-if(NOT MXGEN_SHARED)
-  return()
-endif()
-include(GNUInstallDirs)
+# The package: libraries, public headers, the command, pkg-config files, the CMake package, manual and completion. The static
+# libraries are the ones that the tests link; they are installed as they are.
 include(CMakePackageConfigHelpers)
 
-# The functions that a public header declares.
-function(mxg_functions out header)
-  file(STRINGS ${header} lines REGEX "^[a-z].*[ *]mxg_[a-z0-9_]+\\(")
-  list(TRANSFORM lines REPLACE "^[^(]*[ *](mxg_[a-z0-9_]+)\\(.*" "\\1")
-  set(${out} ${lines} PARENT_SCOPE)
-endfunction()
-
-# The export map of a library: the functions of its public header.
-function(mxg_export_map out header node)
-  mxg_functions(functions ${header})
-  set(names "")
-  foreach(name IN LISTS functions)
-    string(APPEND names "    ${name};\n")
-  endforeach()
-  file(CONFIGURE OUTPUT ${out} CONTENT "@node@ {\n  global:\n@names@  local:\n    *;\n};\n" @ONLY)
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
-endfunction()
-
-# What programs link to: the minor version too while the major one is 0, as mxg_version_check says. Both libraries have the same,
-# so that a bundle that crosses between them is of one layout.
-set(mxg_soversion ${PROJECT_VERSION_MAJOR})
-if(PROJECT_VERSION_MAJOR EQUAL 0)
-  set(mxg_soversion 0.${PROJECT_VERSION_MINOR})
-endif()
-
-function(mxg_shared_library target objects name header)
-  mxg_export_map(${PROJECT_BINARY_DIR}/${name}.map ${PROJECT_SOURCE_DIR}/${header} lib${name}_${mxg_soversion})
-  add_library(${target} SHARED $<TARGET_OBJECTS:${objects}>)
-  set_target_properties(${target} PROPERTIES
-    OUTPUT_NAME ${name} LINKER_LANGUAGE C VERSION ${PROJECT_VERSION} SOVERSION ${mxg_soversion}
-    LINK_DEPENDS ${PROJECT_BINARY_DIR}/${name}.map)
-  target_link_options(${target} PRIVATE -Wl,--version-script=${PROJECT_BINARY_DIR}/${name}.map)
-  target_link_libraries(${target} PRIVATE mxg_build PkgConfig::XXHASH ${CMAKE_DL_LIBS} m PUBLIC Threads::Threads)
-  target_include_directories(${target} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-endfunction()
-
-# libmxgen has a copy of what it needs of the runtime's inside, which is no interface, and only bundles cross between them.
-mxg_shared_library(mxrt_shared mxrt mxrt runtime/mxrt.h)
-mxg_shared_library(mxgen_shared mxgen_lib mxgen gen/mxgen.h)
-target_link_libraries(mxgen_shared PRIVATE mxrt PkgConfig::LUA INTERFACE mxrt_shared)
 set_target_properties(mxrt_shared PROPERTIES EXPORT_NAME runtime)
 set_target_properties(mxgen_shared PROPERTIES EXPORT_NAME generator)
 set_target_properties(mxgen PROPERTIES EXPORT_NAME compiler)
-
 install(TARGETS mxrt_shared mxgen_shared mxgen EXPORT mxgen)
 install(TARGETS mxrt mxgen_lib ARCHIVE)
 install(FILES runtime/mxrt.h gen/mxgen.h TYPE INCLUDE)

@@ -38,11 +38,10 @@ function(mxgen_add_recipe target recipe)
 
   set(out ${CMAKE_CURRENT_BINARY_DIR}/mxgen/${target}/${arg_NAME})
   set(embedded ${out}/embed/mxgen_${arg_NAME})
-  get_target_property(mxgen_file mxgen::compiler LOCATION)
   add_custom_command(OUTPUT ${embedded}.c ${embedded}.h
     COMMAND mxgen::compiler generate ${recipe} --out ${out} --embed mxgen_${arg_NAME} ${options}
     COMMAND ${CMAKE_COMMAND} -E touch ${embedded}.c ${embedded}.h # generate keeps the time of files that did not change
-    DEPENDS ${recipe} ${mxgen_file}
+    DEPENDS ${recipe} $<TARGET_FILE:mxgen::compiler>
     DEPFILE ${embedded}.d
     COMMENT "Generating ${arg_NAME} from ${recipe}" VERBATIM)
   if(NOT CMAKE_C_COMPILER_LOADED) # a project of C++ alone; what is generated is both

@@ -137,6 +137,27 @@ END
 CXXFLAGS=$CFLAGS make_example cxx
 "$work/cxx/build/cxx" | grep -qE '^digest [0-9a-f]{64}$' || fail "a project of C++ alone"
 
+# As a part of another project, which is only configured here: the same names, no tests, nothing installed, no build type,
+# warnings or folders of ours; glibc's <error.h> is glibc's.
+mkdir "$work/part"
+cat >"$work/part/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.25)
+project(part LANGUAGES C)
+add_subdirectory("$root" mxgen)
+add_executable(part part.c)
+mxgen_add_recipe(part ../build_time/tiny_dense.lua ARCHS NONE)
+target_link_libraries(part PRIVATE mxgen::runtime mxgen::generator)
+add_executable(part_static part.c)
+target_link_libraries(part_static PRIVATE mxgen::runtime_static mxgen::generator_static)
+END
+printf '#include <error.h>\n#include <mxgen.h>\nint main(void) { error(0, 0, "%%s", mxg_version()); return 0; }\n' >"$work/part/part.c"
+cmake -G Ninja -S "$work/part" -B "$work/part/build" >"$work/log" 2>&1 &&
+  ninja -C "$work/part/build" CMakeFiles/part_static.dir/part.c.o >>"$work/log" 2>&1 || { tail "$work/log" >&2; fail "add_subdirectory"; }
+[ ! -e "$work/part/build/mxgen/tests" ] || fail "add_subdirectory: tests"
+grep -q libmxrt "$work/part/build/mxgen/cmake_install.cmake" && fail "add_subdirectory: install rules"
+grep -qE '^CMAKE_BUILD_TYPE:[A-Z]+=.' "$work/part/build/CMakeCache.txt" && fail "add_subdirectory: a build type"
+grep -A6 '^build CMakeFiles/part.*part.c.o:' "$work/part/build/build.ninja" | grep -qE -- '-W|/runtime|-std' && fail "add_subdirectory: flags of ours"
+
 # Again only after a change: nothing, an included file, the recipe, mxgen itself.
 runs() { # how often a build with GENERATOR in FOLDER generates
   cmake --build "$1" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; fail "building again"; }
