@@ -18,6 +18,7 @@ import ctypes
 import os
 import sys
 import warnings
+import weakref
 from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 
 ALL_GROUPS = 0xFFFFFFFF
@@ -195,6 +196,50 @@ def version():
     return _runtime().mxg_version().decode()
 
 
+# ---- what C takes ----
+
+
+def _number(what, value, bits=32):
+    """An unsigned int of C: ctypes takes every integer and keeps its low bits."""
+    if not 0 <= value < 1 << bits:
+        raise ValueError(f"{what} is {value}, not a number from 0 to {(1 << bits) - 1}")
+    return value
+
+
+def _text(encoded):
+    """The bytes of a text: C would end it at a NUL."""
+    if b"\0" in encoded:
+        raise ValueError(f"{encoded!r} has a NUL in it")
+    return encoded
+
+
+def _path(path):
+    return _text(os.fsencode(path))
+
+
+class _Shared:
+    """A handle and those that need it: the last one that lets go of it frees it. The garbage collector ends the objects
+    of a cycle in any order, the bundle before its executor too."""
+
+    def __init__(self, handle, free):
+        self._handle, self._free, self._users = handle, free, [True]
+
+    def take(self):
+        self._users.append(False)
+        return self
+
+    def drop(self):
+        if self._users.pop():  # the first of them is the last one left
+            self._free(self._handle)
+
+
+class _Owner:
+    """What has a handle: a copy would free it again."""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"a {type(self).__name__} can neither be copied nor pickled")
+
+
 # ---- bundles ----
 
 
@@ -215,11 +260,12 @@ class Tensor:
         return f"<{self.side} {self.name} of rank {self.rank}: {self.dtype}{list(self.shape)}{scales}>"
 
 
-class Bundle:
+class Bundle(_Owner):
     """A plan for every rank with its kernels. `tensors`: what can be bound; `groups`: names of what can be started."""
 
     def __init__(self, handle, counts=None):
         self._handle, library, error = handle, _runtime(), _Error()
+        self._shared = _Shared(handle, library.mxg_bundle_free)
         self.digest = library.mxg_bundle_digest(handle).decode()
         self.groups = [library.mxg_bundle_group_name(handle, g).decode() for g in range(library.mxg_bundle_groups(handle))]
         self.cached, self.compiled = (counts.cached, counts.compiled) if counts else (0, 0)
@@ -235,23 +281,22 @@ class Bundle:
 
     def save(self, path):
         error = _Error()
-        _check(_runtime().mxg_bundle_save(self._handle, os.fsencode(path), byref(error)), error)
+        _check(_runtime().mxg_bundle_save(self._handle, _path(path), byref(error)), error)
 
     def __del__(self):
-        handle, self._handle = getattr(self, "_handle", None), None
-        if handle:
-            _runtime().mxg_bundle_free(handle)
+        if hasattr(self, "_shared"):
+            self._shared.drop()
 
 
 def load(path):
     """The bundle that `mxgen RECIPE --out DIR` wrote."""
     handle, error = c_void_p(), _Error()
-    _check(_runtime().mxg_bundle_load(byref(handle), os.fsencode(path), byref(error)), error)
+    _check(_runtime().mxg_bundle_load(byref(handle), _path(path), byref(error)), error)
     return Bundle(handle)
 
 
 def _texts(items):
-    return (c_char_p * (len(items) + 1))(*[item.encode() for item in items], None)
+    return (c_char_p * (len(items) + 1))(*[_text(item.encode()) for item in items], None)
 
 
 def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
@@ -265,11 +310,11 @@ def generate(recipe, sets=None, archs=None, threads=0, cache=True, tune=True):
     options.archs = _texts(archs)
     options.sets = _texts([f"{key}={str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in (sets or {}).items()])
-    options.threads, options.no_cache, options.counts = threads, not cache, ctypes.pointer(counts)
+    options.threads, options.no_cache, options.counts = _number("threads", threads), not cache, ctypes.pointer(counts)
     said = []
     options.warn, options.no_tune = _Warn(lambda _, text: said.append(text.decode(errors="replace"))), not tune
     library = _library("libmxgen.so.0.1", _GENERATE)
-    _check(library.mxg_generate(byref(handle), os.fsencode(recipe), byref(options), byref(error)), error)
+    _check(library.mxg_generate(byref(handle), _path(recipe), byref(options), byref(error)), error)
     for text in said:
         warnings.warn(text, stacklevel=2)
     return Bundle(handle, counts)
@@ -289,6 +334,8 @@ def torch_dtype(name):
 def empty(tensor, device):
     """(data, scales or None): torch tensors as a stored tensor wants them, not initialised."""
     torch = _torch()
+    if not torch:
+        raise ImportError("this makes tensors of torch, which is not installed; bind numpy arrays of your own")
     data = torch.empty(tensor.shape, dtype=torch_dtype(tensor.dtype), device=device)
     if not tensor.scale_bytes:
         return data, None
@@ -314,6 +361,8 @@ def _address(array, what, shape, dtype, count, gpu, writes, scales=False):
     elif hasattr(array, "__array_interface__") and hasattr(array, "flags"):
         kind, index, name, contiguous = "cpu", None, array.dtype.name, array.flags["C_CONTIGUOUS"]
         size, address, given = array.nbytes, array.ctypes.data, tuple(array.shape)
+        if not getattr(array.dtype, "isnative", True):
+            raise TypeError(f"{what}: its bytes are in another order than this machine's")
         if writes and not array.flags["WRITEABLE"]:
             raise ValueError(f"{what}: the array is read-only")
     else:
@@ -337,26 +386,34 @@ def _address(array, what, shape, dtype, count, gpu, writes, scales=False):
 # ---- jobs ----
 
 
-class Job:
+class Job(_Owner):
     """The processes of one run. Collective: returns when all are there. Without arguments torchrun's environment says who
     this is (RANK, WORLD_SIZE, MASTER_ADDR; process 0 listens on MASTER_PORT + 1, or MXGEN_PORT)."""
 
     def __init__(self, rank=None, world=None, address=None, port=0, timeout_ms=0):
-        self._handle, handle, error = None, c_void_p(), _Error()
+        self._handle, self._executors, handle, error = None, weakref.WeakSet(), c_void_p(), _Error()
         if (rank is None) != (world is None):
             raise ValueError("rank and world go together")
         self.rank = int(os.environ.get("RANK", 0)) if rank is None else rank
         self.world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
-        options = _JobOptions(ctypes.sizeof(_JobOptions), self.rank, self.world, address.encode() if address else None, port,
-                              timeout_ms)
+        options = _JobOptions(ctypes.sizeof(_JobOptions), _number("rank", self.rank), _number("world", self.world),
+                              _text(address.encode()) if address else None, _number("port", port),
+                              _number("timeout_ms", timeout_ms))
         _check(_runtime().mxg_job_create(byref(handle), byref(options), byref(error)), error)
-        self._handle = handle
+        self._handle, self._shared = handle, _Shared(handle, _runtime().mxg_job_free)
 
     def close(self):
-        """After the executors that use it."""
+        """Closes the executors that use it, too. The other processes see this one as gone."""
         handle, self._handle = self._handle, None
         if handle:
-            _runtime().mxg_job_free(handle)
+            for executor in list(self._executors):
+                executor.close()
+            self._shared.drop()
+
+    def _live(self):
+        if not self._handle:
+            raise ValueError("the job was closed")
+        return self._handle
 
     def __enter__(self):
         return self
@@ -364,11 +421,15 @@ class Job:
     def __exit__(self, *_):
         self.close()
 
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            self._shared.drop()
+
 
 # ---- executors ----
 
 
-class Executor:
+class Executor(_Owner):
     """Moves a bundle's tensors, for the ranks of this process.
 
     transport: "auto", "direct", "copy", "nccl", "host"; `job`: the processes of the run; `ranks`: those of this process, None:
@@ -385,7 +446,7 @@ class Executor:
                  nccl_comms=None):
         if transport not in TRANSPORTS:
             raise ValueError(f"transport {transport!r} is none of {', '.join(TRANSPORTS)}")
-        self._handle, self._bundle, self._kept = None, bundle, [job]
+        self._handle, self._bundle, self._kept, self._needs = None, bundle, [job], []
         if ranks is None:
             ranks = [job.rank] if job else bundle.ranks
         self.ranks = sorted(ranks)
@@ -393,11 +454,12 @@ class Executor:
         self._tensors = {(t.rank, t.side, t.name): t for t in bundle.tensors}
         options, error, handle = _ExecOptions(), _Error(), c_void_p()
         options.size, options.transport = ctypes.sizeof(options), TRANSPORTS.index(transport)
-        options.ranks, options.rank_count = (c_uint32 * len(self.ranks))(*self.ranks), len(self.ranks)
+        options.ranks = (c_uint32 * len(self.ranks))(*[_number("rank", rank) for rank in self.ranks])
+        options.rank_count = len(self.ranks)
         if self._gpus:
             options.gpus = (c_int * len(self._gpus))(*self._gpus)
-        options.timeout_ms, options.threads = timeout_ms, threads
-        options.job = job._handle if job else None
+        options.timeout_ms, options.threads = _number("timeout_ms", timeout_ms), _number("threads", threads)
+        options.job = job._live() if job else None
         if nccl_comms is not None:
             if len(nccl_comms) != len(self.ranks):
                 raise ValueError(f"{len(nccl_comms)} NCCL communicators for the {len(self.ranks)} ranks of this process")
@@ -407,7 +469,9 @@ class Executor:
             options.record = self._kept[-1]
         self._kept.append(options)
         _check(_runtime().mxg_exec_create(byref(handle), bundle._handle, byref(options), byref(error)), error)
-        self._handle = handle
+        self._handle, self._needs = handle, [needed._shared.take() for needed in (bundle, job) if needed]
+        if job:
+            job._executors.add(self)
         why = c_char_p()
         self.transport = TRANSPORTS[_runtime().mxg_exec_transport(handle, byref(why))]
         self.why = (why.value or b"").decode()
@@ -469,7 +533,7 @@ class Executor:
     def _group(self, group):
         if group is None:
             return ALL_GROUPS
-        return self._bundle.groups.index(group) if isinstance(group, str) else group
+        return self._bundle.groups.index(group) if isinstance(group, str) else _number("group", group)
 
     def _streams(self, streams):
         if self.on_host:
@@ -520,7 +584,9 @@ class Executor:
         handle, self._handle = self._handle, None
         if handle:
             _runtime().mxg_exec_free(handle)
-        self._kept = []
+        for needed in self._needs:
+            needed.drop()
+        self._kept, self._needs = [], []
 
     def __enter__(self):
         return self

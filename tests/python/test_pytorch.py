@@ -5,8 +5,11 @@ with the host transport, by group, and numpy's own arithmetic agrees; wrong call
     test_pytorch.py LIBRARY_DIR STRUCT_PROBE [FOLDER]      FOLDER: of an installed examples/pytorch
 
 MXG_FAKE_CUDA, MXG_FAKE_NCCL: the driver and the NCCL without GPUs (tests/driver); without them what is about GPUs is left out."""
+import copy
 import ctypes
+import gc
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -232,6 +235,64 @@ def errors_are_exceptions():
     executor.close()
 
 
+def what_c_would_cut_is_refused():
+    """ctypes keeps the low bits of any integer, and C ends a text at a NUL."""
+    bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+    for wrong in ({"threads": -1}, {"timeout_ms": 1 << 32}, {"ranks": [1 << 32]}):
+        refused(lambda: mxgen.Executor(bundle, transport="host", **wrong), ValueError, "not a number")  # noqa: B023
+    refused(lambda: mxgen.Job(rank=0, world=(1 << 32) + 1), ValueError, "not a number from 0")
+    with mxgen.Executor(bundle, transport="host") as executor:
+        for group in (-1, 1 << 32):
+            refused(lambda: executor.start(group), ValueError, "not a number from 0")  # noqa: B023
+            refused(lambda: executor.wait(group), ValueError, "not a number from 0")  # noqa: B023
+        target = bundle.of(0, "target")[0]
+        swapped = numpy.zeros(target.shape, numpy.dtype(numpy.uint16).newbyteorder())
+        refused(lambda: executor.bind(0, "target", target.name, swapped), TypeError, "another order")
+    for call in (mxgen.load, mxgen.generate, bundle.save):
+        refused(lambda: call("/no/such/folder\0x"), ValueError, "NUL")  # noqa: B023
+    refused(lambda: mxgen.generate(RECIPE, sets={"layers": "1\0"}, archs=[]), ValueError, "NUL")
+
+
+def handles_are_freed_once_and_in_order():
+    """However the objects end: closed, forgotten, or in a cycle, which is collected in any order."""
+    library, freed = mxgen._runtime(), []
+
+    class Watched:
+        def __getattr__(self, name):
+            def call(*arguments):
+                freed.append(name.split("_")[1])
+                return getattr(library, name)(*arguments)
+            return call if name.endswith("_free") else getattr(library, name)
+
+    class Cycle:
+        pass
+    mxgen._libraries["libmxrt.so.0.1"] = Watched()
+    try:
+        gc.collect()
+        freed.clear()
+        cycle = Cycle()
+        cycle.itself, cycle.bundle, cycle.job = cycle, mxgen.generate(RECIPE, sets={"layers": 1}, archs=[]), mxgen.Job(0, 1)
+        cycle.executor = mxgen.Executor(cycle.bundle, transport="host", job=cycle.job, ranks=[0, 1])
+        del cycle
+        gc.collect()
+        check(freed[:1] == ["exec"] and sorted(freed) == ["bundle", "exec", "job"], f"a cycle is freed as {freed}")
+        freed.clear()
+        bundle = mxgen.generate(RECIPE, sets={"layers": 1}, archs=[])
+        with mxgen.Job(0, 1) as job:
+            executor = mxgen.Executor(bundle, transport="host", job=job, ranks=[0, 1])
+        check(freed == ["exec", "job"], f"the end of a job frees {freed}")
+        refused(executor.run, ValueError, "the executor was closed")
+        refused(lambda: mxgen.Executor(bundle, transport="host", job=job), ValueError, "the job was closed")
+        for owner in (bundle, executor, job):
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                refused(lambda: copied(owner), TypeError, "neither be copied nor pickled")  # noqa: B023
+        del owner, bundle, executor, job
+        gc.collect()
+        check(sorted(freed) == ["bundle", "exec", "job"], f"all in all {freed} were freed")
+    finally:
+        mxgen._libraries["libmxrt.so.0.1"] = library
+
+
 class Named(numpy.ndarray):
     """Bytes under another name of a type, as torch's tensors have them and numpy's arrays cannot."""
     dtype = property(lambda self: types.SimpleNamespace(name="float8_e8m0fnu"))
@@ -356,4 +417,6 @@ two_processes()
 without_gpus()
 scales_may_be_of_torch_s_type()
 errors_are_exceptions()
+what_c_would_cut_is_refused()
+handles_are_freed_once_and_in_order()
 sys.exit(1 if failures else 0)
