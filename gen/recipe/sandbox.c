@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <langinfo.h>
 #include <lauxlib.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -440,6 +442,24 @@ static mxg_status list_files(const mxg_sandbox *box, mxg_files *files) {
   return MXG_OK;
 }
 
+/* Runs it. Lua writes and reads numbers by the locale of the thread: what a recipe makes must not depend on it. */
+static int run_plainly(lua_State *L, mxg_sandbox *box) {
+  if (!strcmp(nl_langinfo(RADIXCHAR), ".")) return lua_pcall(L, 1, 0, 1);
+  locale_t before = uselocale((locale_t)0), base = duplocale(before);
+  locale_t plain = base ? newlocale(LC_NUMERIC_MASK, "C", base) : (locale_t)0;
+  if (!plain) {
+    if (base) freelocale(base);
+    mxg_fail_nomem(&box->error);
+    box->failed = true;
+    return LUA_ERRMEM;
+  }
+  uselocale(plain);
+  int status = lua_pcall(L, 1, 0, 1);
+  uselocale(before);
+  freelocale(plain);
+  return status;
+}
+
 mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, int (*open_core)(lua_State *L),
                            void (*take)(lua_State *L, void *user), void *user, mxg_files *files, mxg_arena *arena,
                            mxg_error *err) {
@@ -460,7 +480,7 @@ mxg_status mxg_sandbox_run(const char *path, const mxg_recipe_options *options, 
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, protected_run);
   lua_pushlightuserdata(L, own_path);
-  int status = lua_pcall(L, 1, 0, 1);
+  int status = run_plainly(L, box);
   lua_close(L);
   if (list_files(box, files) != MXG_OK) return mxg_fail_nomem(err);
   if (status == LUA_OK) return MXG_OK;

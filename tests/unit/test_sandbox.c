@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,12 +242,27 @@ static void any_allocation_may_fail(void **state) {
   assert_true(n > 100);
 }
 
+/* A program's locale, where this machine has one that writes 1,5, changes nothing that a recipe says. */
+static void numbers_are_written_with_a_point(void **state) {
+  (void)state;
+  static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "de_DE", "fr_FR.UTF-8", "fr_FR.utf8", "es_ES.UTF-8"};
+  const char *found = NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++) found = setlocale(LC_ALL, names[i]);
+  gives("return 1.5 .. ' ' .. tostring(2.5) .. ' ' .. ('%.1f'):format(3.5) .. ' ' .. tonumber('4.5') + 5.5",
+        "1.5 2.5 3.5 10.0");
+  char now[16];
+  snprintf(now, sizeof now, "%.1f", 1.5);
+  setlocale(LC_ALL, "C");
+  if (!found) skip();
+  assert_string_equal(now, "1,5"); /* the caller's is as it was */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_hangs_elsewhere_ends),  cmocka_unit_test(results_do_not_differ_between_runs),
       cmocka_unit_test(what_recipes_need_is_there), cmocka_unit_test(text_comes_in_several_forms),
       cmocka_unit_test(oversized_text_is_refused),  cmocka_unit_test(damaged_text_is_harmless),
-      cmocka_unit_test(any_allocation_may_fail),
+      cmocka_unit_test(any_allocation_may_fail),    cmocka_unit_test(numbers_are_written_with_a_point),
   };
   return cmocka_run_group_tests_name("sandbox", tests, make_folder, drop_folder) != 0;
 }
