@@ -405,6 +405,13 @@ static void print_op(mxg_text *out, const mxg_gpu_program *program, const mxg_gp
   }
 }
 
+/* In microseconds; not by printf, whose decimal point is the program's locale's. */
+static void print_time(mxg_text *out, const char *key, float milliseconds) {
+  double hundredths = (double)milliseconds * 1e5 + 0.5;
+  unsigned long long n = hundredths > 0 ? (unsigned long long)hundredths : 0;
+  mxg_text_format(out, "\"%s\": %llu.%02llu, ", key, n / 100, n % 100);
+}
+
 mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *plan, mxg_cu_event *const *times,
                              uint32_t rank, mxg_text *out, mxg_error *err) {
   for (size_t i = 0; i < program->count; i++) {
@@ -413,8 +420,9 @@ mxg_status mxg_program_trace(const mxg_gpu_program *program, const mxg_plan *pla
     if (!takes_time(op)) continue;
     MXG_TRY(mxg_event_between(&begin, times[0], times[1 + 2 * i], err));
     MXG_TRY(mxg_event_between(&took, times[1 + 2 * i], times[2 + 2 * i], err));
-    mxg_text_format(out, "%s\n{\"ph\": \"X\", \"pid\": %u, \"tid\": %u, \"ts\": %.2f, \"dur\": %.2f, ",
-                    out->count > 1 ? "," : "", rank, op->stream, (double)begin * 1e3, (double)took * 1e3);
+    mxg_text_format(out, "%s\n{\"ph\": \"X\", \"pid\": %u, \"tid\": %u, ", out->count > 1 ? "," : "", rank, op->stream);
+    print_time(out, "ts", begin);
+    print_time(out, "dur", took);
     print_op(out, program, op, plan);
     mxg_text_puts(out, "}");
   }
