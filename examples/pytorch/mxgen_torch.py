@@ -237,7 +237,7 @@ class _Owner:
     """What has a handle: a copy would free it again."""
 
     def __reduce_ex__(self, protocol):
-        raise TypeError(f"a {type(self).__name__} can neither be copied nor pickled")
+        raise TypeError(f"objects of {type(self).__name__} can neither be copied nor pickled")
 
 
 # ---- bundles ----
@@ -353,14 +353,18 @@ def _address(array, what, shape, dtype, count, gpu, writes, scales=False):
     """The address of a torch tensor or numpy array, after checks. gpu None: it must be in the process's memory."""
     torch = _torch()
     if torch and isinstance(array, torch.Tensor):
+        if array.layout != torch.strided or array.is_neg():
+            raise ValueError(f"{what}: its memory is not its elements; give .to_dense(), or .resolve_neg()")
         kind, index = array.device.type, array.device.index
         name, contiguous = str(array.dtype).removeprefix("torch."), array.is_contiguous()
         size, address, given = array.numel() * array.element_size(), array.data_ptr(), tuple(array.shape)
+        room = array.untyped_storage().nbytes() - array.storage_offset() * array.element_size()
         if array.requires_grad and writes:
             raise ValueError(f"{what}: a tensor that requires grad would be written behind autograd's back; give .detach()")
     elif hasattr(array, "__array_interface__") and hasattr(array, "flags"):
         kind, index, name, contiguous = "cpu", None, array.dtype.name, array.flags["C_CONTIGUOUS"]
         size, address, given = array.nbytes, array.ctypes.data, tuple(array.shape)
+        room = size
         if not getattr(array.dtype, "isnative", True):
             raise TypeError(f"{what}: its bytes are in another order than this machine's")
         if writes and not array.flags["WRITEABLE"]:
@@ -378,6 +382,8 @@ def _address(array, what, shape, dtype, count, gpu, writes, scales=False):
         raise ValueError(f"{what}: expected the shape {list(shape)}, got {list(given)}; bytes (uint8) may have any")
     if not contiguous:
         raise ValueError(f"{what}: it is not contiguous")
+    if room < size:
+        raise ValueError(f"{what}: its storage has {room} bytes of the tensor's {size}: it was freed or made smaller")
     if size != count:
         raise ValueError(f"{what}: expected {dtype}{list(shape)}, {count} bytes; got {list(given)}, {size} bytes")
     return address

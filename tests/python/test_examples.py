@@ -94,7 +94,30 @@ def tensors_of_torch_are_bound():
         check(True, f"scales of {scales.dtype}")
 
 
+def tensors_without_their_memory_are_not():
+    bundle = mxgen.generate(os.path.join(FOLDER, "dense_tp2.lua"), sets={"layers": 1})
+    source = next(t for t in bundle.of(0, "source") if not t.scale_bytes)
+    whole = torch.zeros(source.shape, dtype=torch.bfloat16)
+    freed, small = whole.clone(), whole.clone()
+    freed.untyped_storage().resize_(0)
+    small.untyped_storage().resize_(64)
+    wrong = {"freed": (freed, "0 bytes of the tensor's"), "made smaller": (small, "64 bytes of the tensor's"),
+             "sparse": (whole.to_sparse(), "to_dense"), "of a negative view": (torch._neg_view(whole), "resolve_neg"),
+             "of no device": (whole.to("meta"), "it is on meta")}
+    with mxgen.Executor(bundle, transport="host") as executor:
+        for what, (tensor, words) in wrong.items():
+            try:
+                executor.bind(0, "source", source.name, tensor)
+                check(False, f"a tensor {what} was bound")
+            except ValueError as error:
+                check(words in str(error), f"a tensor {what}: {error}")
+        whole.untyped_storage().resize_(whole.nbytes + 512)  # a part of a larger storage, and not its beginning
+        part = torch.empty(0, dtype=torch.bfloat16).set_(whole.untyped_storage(), 256, source.shape)
+        executor.bind(0, "source", source.name, part)
+
+
 tensors_of_torch_are_bound()
+tensors_without_their_memory_are_not()
 without_a_gpu_they_say_what_to_do()
 examples_run_on_the_cpu()
 sys.exit(1 if failures else 0)
