@@ -2,14 +2,26 @@
 #include "embed_source.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
+
+/* Words of C11 and C++17 that name nothing else, and what the generated file and every program have. */
+static const char taken[] =
+    " alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl"
+    " const const_cast constexpr continue decltype default delete do double dynamic_cast else enum explicit"
+    " export extern false float for friend goto if inline int long main mutable namespace new noexcept not not_eq"
+    " nullptr operator or or_eq private protected public register reinterpret_cast restrict return short signed"
+    " size_t sizeof static static_assert static_cast struct switch template this thread_local throw true try"
+    " typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq ";
 
 bool mxg_embed_name_is_good(const char *name) {
   size_t count = strlen(name);
   if (count == 0 || count > 200 || !isalpha((unsigned char)name[0])) return false;
   for (size_t i = 0; i < count; i++)
     if (!isalnum((unsigned char)name[i]) && name[i] != '_') return false;
-  return true;
+  char word[200 + 3];
+  snprintf(word, sizeof word, " %s ", name);
+  return !strstr(taken, word);
 }
 
 void mxg_embed_header(const char *name, mxg_text *text) {

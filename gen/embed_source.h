@@ -6,7 +6,7 @@
 #include "bundle.h"
 #include "text.h"
 
-/* A C identifier of at most 200 characters that begins with a letter. */
+/* An identifier of C and C++, of at most 200 characters, that begins with a letter. */
 bool mxg_embed_name_is_good(const char *name);
 
 /* Declares `const unsigned char name[]` and `const size_t name_bytes`; for C and C++. */

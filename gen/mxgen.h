@@ -56,6 +56,8 @@ typedef struct mxg_options {
 ** Without out_dir the bundle is kept too: while the recipe, what it includes, the options and mxgen are the same, it
 ** is read and verified, and no stage runs.
 **
+** The calling thread needs 256 KiB of stack (NVRTC's own included; threads have 8 MiB by default with glibc).
+**
 ** Where `mxgen tune` left a file beside the recipe, the schedule, the kernels' thread blocks and accesses, and the
 ** bundle's hints are what it found; a file that is about another recipe, other GPUs or another version, or is damaged,
 ** is a warning and nothing else. */

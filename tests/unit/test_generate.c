@@ -134,6 +134,12 @@ static void mistakes_of_callers(void **state) {
   assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_ERR_USAGE);
   assert_null(bundle);
   assert_non_null(strstr(err.text, "out_dir"));
+  static const char *const no_names[] = {"", "9x", "_x", "a-b", "alignas", "int", "xor_eq", "main"};
+  for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++) {
+    options.embed = no_names[i];
+    assert_int_equal(mxg_generate(&bundle, MXG_ROOT "/recipes/tiny_dense.lua", &options, &err), MXG_ERR_USAGE);
+    if (!strstr(err.text, "cannot be the name")) fail_msg("'%s': %s", no_names[i], err.text);
+  }
 }
 
 int main(void) {
