@@ -1,5 +1,6 @@
 /* main.c -- the mxgen command: finds the verb, runs it, shows a failure, gives the exit code. Owns standard streams and
 ** signals; everything else is in cmd_<verb>.c and below. */
+#include "command.h"
 #include "manual.h"
 #include "memory.h"
 #include "nearest.h"

@@ -2,7 +2,7 @@
 #ifndef MXG_OPTIONS_H
 #define MXG_OPTIONS_H
 
-#include "command.h"
+#include "verb.h"
 
 struct mxg_text;
 

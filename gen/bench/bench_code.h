@@ -3,8 +3,8 @@
 #ifndef MXG_BENCH_CODE_H
 #define MXG_BENCH_CODE_H
 
-#include "../runtime/mxrt.h"
 #include "memory.h"
+#include "mxrt.h"
 
 typedef struct mxg_code_line {
   const char *work, *arch;

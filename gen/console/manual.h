@@ -4,7 +4,7 @@
 #ifndef MXG_MANUAL_H
 #define MXG_MANUAL_H
 
-#include "command.h"
+#include "verb.h"
 #include "text.h"
 
 /* mxgen-recipe(5); `mxgen help recipe` is its text form. */
