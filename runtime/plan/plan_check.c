@@ -319,7 +319,8 @@ static mxg_status check_blocks(const mxg_plan *plan, uint32_t index, mxg_error *
   if (k->family == MXG_AMAX) return MXG_OK;
   const mxg_array *dst = &plan->arrays[p->dst];
   const mxg_encoding *e = &plan->encodings[dst->encoding];
-  bool moves = k->family == MXG_MOVE;
+  /* Scales go with what is moved, unless one serves it all. */
+  bool moves = k->family == MXG_MOVE && plan->encodings[plan->arrays[p->src].encoding].block_rows != MX_WHOLE;
   bool good = starts_block(p->dst_col, e->block_cols) && (!moves || starts_block(p->src_col, e->block_cols));
   for (uint32_t i = 0; good && i < p->segments; i++) {
     const mxg_segment *s = &plan->segments[p->first_segment + i];

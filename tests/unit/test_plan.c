@@ -234,6 +234,22 @@ static void equal_formats_move_bytes(void **state) {
   mxg_arena_free(&arena);
 }
 
+/* A scale of all the matrix goes with any of its rows and columns. */
+static void one_scale_moves_with_any_part(void **state) {
+  (void)state;
+  const mxg_encoding whole = {.elem = MX_E4M3, .scale = MX_SCALE_FP32, .block_rows = MX_WHOLE, .block_cols = MX_WHOLE};
+  fixture_side source = {.stage = MXG_NONE, .format = fixture_mxfp8(128, 128)};
+  fixture_side target = {.tp = 2, .stage = MXG_NONE, .parts_apart = true, .format = fixture_mxfp8(128, 128)};
+  source.format.plane[0] = whole;
+  target.format.plane[0].scale = MX_SCALE_FP32;
+  fixture f;
+  fixture_make(&f, 2, 1, (const uint64_t[]){60, 60, 0}, 192, 0, 0, &source, &target); /* the second from row 60 */
+  mxg_arena arena = {0};
+  const mxg_plan *plan = build(&f, &arena);
+  for (uint32_t k = 0; k < plan->kernel_count; k++) assert_int_equal(plan->kernels[k].family, MXG_MOVE);
+  mxg_arena_free(&arena);
+}
+
 static void a_cap_that_is_passed_is_refused(void **state) {
   (void)state;
   fixture_side source = {.tp = 2, .row_tp = true, .stage = MXG_NONE, .format = fixture_bf16()};
@@ -272,9 +288,13 @@ static void two_builds_print_the_same(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_element_arrives_once), cmocka_unit_test(gathers_stay_in_their_slots_and_rotate),
-      cmocka_unit_test(replicas_share_the_sending), cmocka_unit_test(blocks_that_no_piece_covers_go_through_scratch),
-      cmocka_unit_test(equal_formats_move_bytes),   cmocka_unit_test(a_cap_that_is_passed_is_refused),
+      cmocka_unit_test(every_element_arrives_once),
+      cmocka_unit_test(gathers_stay_in_their_slots_and_rotate),
+      cmocka_unit_test(replicas_share_the_sending),
+      cmocka_unit_test(blocks_that_no_piece_covers_go_through_scratch),
+      cmocka_unit_test(equal_formats_move_bytes),
+      cmocka_unit_test(one_scale_moves_with_any_part),
+      cmocka_unit_test(a_cap_that_is_passed_is_refused),
       cmocka_unit_test(two_builds_print_the_same),
   };
   return cmocka_run_group_tests_name("plan", tests, NULL, NULL) != 0;
