@@ -3,6 +3,7 @@
 ** operation at a time from any stream that may go on: work that is not ordered by events comes in the wrong order
 ** sooner or later. Captures, of one device or of several, become graphs as CUDA's do, and break the same rules with
 ** the same errors; memory and flags can be shared between processes. FAKE_CUDA_SEED: another order.
+** FAKE_CUDA_HASTE: at times a lot is done while somebody asks, for tests that are not about deadlines.
 ** FAKE_CUDA_CAPABILITY: of each device, "90,80"; none: no device. */
 #define _GNU_SOURCE
 #include "fake_cuda.h"
@@ -41,6 +42,7 @@ enum {
 
 enum { most_devices = 8, most_allocations = 1 << 16 };
 static int devices = 2;            /* FAKE_CUDA_DEVICES */
+static bool hasty;                 /* FAKE_CUDA_HASTE */
 static const double patience = 30; /* seconds without anything that can be done */
 
 typedef struct capture capture;
@@ -212,7 +214,8 @@ static bool run_one(void) {
 
 /* What gets done while somebody asks whether something is done. */
 static void run_some(void) {
-  for (uint32_t i = 1 + random_below(16); i > 0 && run_one();) i--;
+  uint32_t most = hasty && random_below(4) == 0 ? 1024 : 16;
+  for (uint32_t i = 1 + random_below(most); i > 0 && run_one();) i--;
 }
 
 static double seconds_now(void) {
@@ -497,6 +500,7 @@ CU cuInit(unsigned flags) {
   const char *count = getenv("FAKE_CUDA_DEVICES");
   if (count && atoi(count) > 0 && atoi(count) <= most_devices) devices = atoi(count);
   for (int d = 0; d < devices; d++) legacy[d].device = d;
+  hasty = getenv("FAKE_CUDA_HASTE") != NULL;
   return flags ? invalid_value : ok;
 }
 CU cuDriverGetVersion(int *version) { return *version = 13000, ok; }

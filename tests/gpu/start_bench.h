@@ -63,6 +63,8 @@ void renew(bench *b, uint32_t seed);
 
 /* ---- on the callers' streams ---- */
 
+/* A few milliseconds of work, so that what does not wait for it comes too early; on every rank of another length. */
+void keep_busy(const bench *b, int times);
 void write_sources(const bench *b); /* targets are poisoned */
 /* Reads the targets, and writes over the sources: readers that have not ended would see it. */
 void read_targets(const bench *b);
@@ -77,10 +79,15 @@ void all_at_once(bench *b, mxg_exec *exec, uint32_t seed, const char *what);
 /* The default streams of all GPUs, and a run in between. */
 void on_default_streams(bench *b, mxg_exec *exec, uint32_t seed);
 void captured(bench *b, const mxg_exec_options *options, bool whole, uint32_t seed);
+/* A stream is not in the capture that the others are in: of ranks that read each other. */
+void left_out(const bench *b, const mxg_exec_options *options);
 void too_late(bench *b, const mxg_exec_options *usual, uint32_t seed);
 /* NCCL with communicators of the caller's: start_lent.c. */
 void lent(bench *b, const mxg_exec_options *usual, uint32_t seed);
 /* Ranks that take turns: start_turns.c. */
 void take_turns(bench *b, const mxg_exec_options *options, uint32_t seed);
+/* By chance: start_draw.c. First the GPUs of the ranks, from a seed, then options and starts of one transport. */
+void draw_places(bench *b, int gpus, uint32_t seed);
+void draw(bench *b, mxg_transport transport);
 
 #endif

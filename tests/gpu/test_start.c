@@ -5,20 +5,21 @@
 **
 ** test_start RECIPE... or test_start --processes RANKS RECIPE. Exit 77: no GPU, or no NVRTC. Ranks take the GPUs in
 ** turn, and then all of them the first one; with --processes each is a process of a job. test_start --turns BYTES
-** RECIPE...: copies only, with chunks of BYTES, so that ranks that have a GPU each take turns. */
+** RECIPE...: copies only, with chunks of BYTES, so that ranks that have a GPU each take turns. test_start --draw SEED
+** [--processes COUNT] RECIPE: options, GPUs of ranks and orders of starts by chance, ranks evenly in processes. */
 #include "bundle.h"
-#include "launch.h"
 #include "mxgen.h"
 #include "nccl.h"
+#include "played.h"
 #include "start_bench.h"
 
-#include <dlfcn.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+static uint32_t drawn;      /* a seed: of options and starts by chance; 0: none are */
 static uint64_t turn_bytes; /* of a chunk, where ranks shall take turns; 0: all transports are tried */
 
 /* ---- processes ---- */
@@ -69,37 +70,11 @@ static void try_transport(bench *b, mxg_transport transport, bool graph, uint32_
   mxg_exec_free(exec);
   captured(b, &options, false, seed + 10);
   captured(b, &options, true, seed + 20);
+  left_out(b, &options);
   if (turns) take_turns(b, &options, seed + 50);
   if (b->job) return; /* a process that is late ends the job */
   too_late(b, &options, seed + 30);
   if (transport == MXG_NCCL) lent(b, &options, seed + 40);
-}
-
-/* The plan whose kernels the driver without GPUs is asked for. */
-static const mxg_plan *played;
-
-static void play_kernel(const char *name, uint64_t entries, uint32_t count) {
-  for (uint32_t k = 0; k < played->kernel_count; k++)
-    if (strcmp(played->kernels[k].name, name) == 0)
-      mxg_convert_entries(&played->kernels[k], (const mx_entry *)(uintptr_t)entries, count);
-}
-
-/* The same bundle with code that nobody looks at. */
-static mxg_bundle *without_code(const mxg_bundle *from, const char *arch) {
-  static const unsigned char sources[32] = {1};
-  mxg_bundle *bundle = NULL;
-  const mxg_plan *plan = mxg_bundle_plan(from);
-  mxg_bundle_cubin *cubins = calloc(plan->kernel_count + 1, sizeof *cubins);
-  if (!cubins) exit(1);
-  for (uint32_t k = 0; k < plan->kernel_count; k++) {
-    cubins[k] = (mxg_bundle_cubin){.kernel = k, .bytes = "none", .count = 4};
-    snprintf(cubins[k].arch, sizeof cubins[k].arch, "%s", arch);
-  }
-  const mxg_bundle_parts parts = {
-      .plan = plan, .cubins = cubins, .cubin_count = plan->kernel_count, .sources_digest = sources, .maker = "maker"};
-  MUST(mxg_bundle_make(&bundle, &parts, &err));
-  free(cubins);
-  return bundle;
 }
 
 static mxg_bundle *make_bundle(const char *recipe, const char *arch) {
@@ -114,9 +89,10 @@ static mxg_bundle *make_bundle(const char *recipe, const char *arch) {
   }
   MUST(status);
   if (!fake) return bundle;
-  mxg_bundle *light = without_code(bundle, arch);
+  mxg_bundle *light = NULL;
+  MUST(without_code(&light, bundle, arch, &err));
   mxg_bundle_free(bundle);
-  played = mxg_bundle_plan(light);
+  play_kernels(mxg_bundle_plan(light));
   return light;
 }
 
@@ -150,7 +126,27 @@ static void try_places(bench *b, const char *recipe, int gpus) {
   }
 }
 
-/* With a job one rank is of this process. */
+/* The same by chance. */
+static void draw_all(bench *b, int gpus) {
+  draw_places(b, gpus, drawn);
+  for (uint32_t r = b->first; r < b->end; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    MUST(mxg_stream_create(&b->streams[r], &err));
+    printf("%s%d", r == b->first ? "GPUs of ranks " : ", ", b->ordinals[r]);
+  }
+  printf("\n");
+  new_tensors(b);
+  draw(b, MXG_COPY);
+  draw(b, MXG_DIRECT);
+  if (nccl_fits(b, gpus) && have_own_gpus(b)) draw(b, MXG_NCCL);
+  free_tensors(b);
+  for (uint32_t r = b->first; r < b->end; r++) {
+    MUST(mxg_gpu_use(gpu_of(b, r), &err));
+    mxg_stream_free(b->streams[r]);
+  }
+}
+
+/* With a job a share of the ranks is of this process: one, unless they are drawn. */
 static void try_recipe(const char *recipe, int gpus, const mxg_job_options *job) {
   bench b = {0};
   char arch[16];
@@ -168,12 +164,16 @@ static void try_recipe(const char *recipe, int gpus, const mxg_job_options *job)
     MUST(mxg_gpu_open(&b.gpus[g], g, &err));
     MUST(mxg_gpu_alloc(&b.ballast[g], ballast_bytes(), &err));
   }
-  b.first = job ? job->rank : 0;
-  b.end = job ? job->rank + 1 : b.ranks;
+  b.first = job ? job->rank * b.ranks / job->world : 0;
+  b.end = job ? (job->rank + 1) * b.ranks / job->world : b.ranks;
   if (job) MUST(mxg_job_create(&b.job, job, &err));
-  if (gpus > 1) try_places(&b, recipe, gpus);
-  try_places(&b, recipe, 1);
-  if (job) {
+  if (drawn) {
+    draw_all(&b, gpus);
+  } else {
+    if (gpus > 1) try_places(&b, recipe, gpus);
+    try_places(&b, recipe, 1);
+  }
+  if (job && !drawn) {
     mxg_exec_options at = MXG_EXEC_INIT;
     at.transport = MXG_DIRECT;
     at.ranks = &b.first;
@@ -202,16 +202,11 @@ static int run_recipes(char **recipes, int count, const mxg_job_options *job) {
     fprintf(stderr, "%s\n", err.text);
     return 77;
   }
-  const char *library = getenv("MXGEN_LIBCUDA");
-  void *opened = library ? dlopen(library, RTLD_NOW | RTLD_NOLOAD) : NULL;
-  fake_cuda_use_function use = NULL;
-  if (opened) *(void **)(void *)&use = dlsym(opened, "fake_cuda_use");
-  if (opened) *(void **)(void *)&count_graphs = dlsym(opened, "fake_cuda_graphs");
-  if (opened) *(void **)(void *)&fail_launch = dlsym(opened, "fake_cuda_fail_launch");
-  if (opened) *(void **)(void *)&fail_kernel = dlsym(opened, "fake_cuda_fail_kernel");
-  if (opened) *(void **)(void *)&widest_graph = dlsym(opened, "fake_cuda_widest_graph");
-  fake = use != NULL;
-  if (fake) use(play_kernel);
+  *(void **)(void *)&count_graphs = fake_function("fake_cuda_graphs");
+  *(void **)(void *)&fail_launch = fake_function("fake_cuda_fail_launch");
+  *(void **)(void *)&fail_kernel = fake_function("fake_cuda_fail_kernel");
+  *(void **)(void *)&widest_graph = fake_function("fake_cuda_widest_graph");
+  fake = fake_function("fake_cuda_use") != NULL;
   for (int i = 0; i < count; i++) try_recipe(recipes[i], gpus < most_gpus ? gpus : most_gpus, job);
   return failures ? 1 : 0;
 }
@@ -252,6 +247,10 @@ static int in_processes(char *recipe, uint32_t ranks) {
 int main(int argc, char **argv) {
   if (argc > 3 && strcmp(argv[1], "--turns") == 0) {
     turn_bytes = strtoull(argv[2], NULL, 10);
+    argc -= 2, argv += 2;
+  }
+  if (argc > 3 && strcmp(argv[1], "--draw") == 0) {
+    drawn = (uint32_t)strtoul(argv[2], NULL, 10);
     argc -= 2, argv += 2;
   }
   if (argc > 3 && strcmp(argv[1], "--processes") == 0)
