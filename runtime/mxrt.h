@@ -242,7 +242,8 @@ mxg_status mxg_exec_start(mxg_exec *exec, uint32_t group, void *const *streams, 
 /* The host waits until the last start of a group, or with MXG_ALL_GROUPS every start, has ended on all ranks of
 ** this process; at most options.timeout_ms from now, then MXG_ERR_TIMEOUT names rank and step. Failures of kernels
 ** and copies surface here. A group that was not started, or in a capture only, is MXG_ERR_USAGE; waiting twice is
-** fine. */
+** fine. In a job wait with this before a stream is waited for by other means (cuStreamSynchronize): they have no
+** deadline, and what was started may be waiting for a process that is gone. */
 mxg_status mxg_exec_wait(mxg_exec *exec, uint32_t group, mxg_error *err);
 
 /* Runs the schedule `repeats` times on GPUs, each time with other data in the L2 and all ranks beginning together.

@@ -4,8 +4,8 @@
 #ifndef MXG_MANUAL_H
 #define MXG_MANUAL_H
 
-#include "verb.h"
 #include "text.h"
+#include "verb.h"
 
 /* mxgen-recipe(5); `mxgen help recipe` is its text form. */
 void mxg_manual_recipe(bool roff, mxg_text *text);
