@@ -592,17 +592,35 @@ CU cuIpcOpenMemHandle_v2(uint64_t *address, handle from, unsigned flags) {
   return *address = (uint64_t)(uintptr_t)memory, ok;
 }
 CU cuIpcCloseMemHandle(uint64_t address) { return address ? ok : invalid_value; }
+/* 2: memory type, 9: device, 11: where the allocation begins. */
+static int pointer_attribute(void *value, int attribute, uint64_t address) {
+  const allocation *a = find(address);
+  if (!a) return invalid_value;
+  switch (attribute) {
+  case 2: return *(int *)value = a->device < 0 ? 1 : 2, ok;
+  case 9: return *(int *)value = a->device, ok;
+  case 11: return *(uint64_t *)value = a->address, ok;
+  default: return invalid_value;
+  }
+}
 CU cuPointerGetAttribute(void *value, int attribute, uint64_t address) {
   if (current < 0) return invalid_context;
-  pthread_mutex_lock(&lock);
+  LOCKED(pointer_attribute(value, attribute, address));
+}
+
+/* As the driver's, a copy or a fill stays inside the allocation that it begins in, whatever lies behind. */
+static bool stays_inside(uint64_t address, size_t pitch, size_t width, size_t height) {
   const allocation *a = find(address);
-  if (a) *(int *)value = attribute == 2 ? (a->device < 0 ? 1 : 2) : a->device;
-  pthread_mutex_unlock(&lock);
-  return a ? ok : invalid_value;
+  return !a || !width || !height || (height - 1) * pitch + width <= a->address + a->bytes - address;
+}
+static int give_bytes(void *s, op o) {
+  if (!stays_inside(o.dst, o.dst_pitch, o.width, o.height)) return invalid_value;
+  if (o.kind == op_copy && !stays_inside(o.src, o.src_pitch, o.width, o.height)) return invalid_value;
+  return give(stream_of(s), o, true);
 }
 
 CU cuMemcpyAsync(uint64_t dst, uint64_t src, size_t bytes, void *s) {
-  LOCKED(give(stream_of(s), (op){.kind = op_copy, .dst = dst, .src = src, .width = bytes, .height = 1}, true));
+  LOCKED(give_bytes(s, (op){.kind = op_copy, .dst = dst, .src = src, .width = bytes, .height = 1}));
 }
 
 typedef struct copy_rows {
@@ -623,15 +641,15 @@ CU cuMemcpy2DAsync_v2(const copy_rows *what, void *s) {
   if (what->src_pitch < what->width || what->dst_pitch < what->width) return invalid_value;
   op o = {.kind = op_copy, .dst = what->dst, .src = what->src, .width = what->width, .height = what->height};
   o.dst_pitch = what->dst_pitch, o.src_pitch = what->src_pitch;
-  LOCKED(give(stream_of(s), o, true));
+  LOCKED(give_bytes(s, o));
 }
 CU cuMemsetD8Async(uint64_t dst, unsigned char byte, size_t bytes, void *s) {
-  LOCKED(give(stream_of(s), (op){.kind = op_fill, .dst = dst, .value = byte, .width = bytes, .height = 1}, true));
+  LOCKED(give_bytes(s, (op){.kind = op_fill, .dst = dst, .value = byte, .width = bytes, .height = 1}));
 }
 CU cuMemsetD2D8Async(uint64_t dst, size_t pitch, unsigned char byte, size_t width, size_t height, void *s) {
   if (pitch < width) return invalid_value;
   op o = {.kind = op_fill, .dst = dst, .value = byte, .width = width, .height = height, .dst_pitch = pitch};
-  LOCKED(give(stream_of(s), o, true));
+  LOCKED(give_bytes(s, o));
 }
 
 CU cuStreamCreate(void **out, unsigned flags) {
