@@ -104,9 +104,11 @@ static void explain_pieces(const mxg_plan *plan, const char *name, mxg_text *tex
   }
   if (rest) mxg_text_format(text, "  ... and %u more pieces\n", rest);
   mxg_text_format(text, "wire  %llu bytes", (unsigned long long)wire);
-  if (elements)
-    mxg_text_format(text, " for %llu elements; bf16 would be %llu: 0.%03llu", (unsigned long long)elements,
-                    (unsigned long long)elements * 2, (unsigned long long)(wire * 1000 / (elements * 2)));
+  if (elements) {
+    mxg_text_format(text, " for %llu elements; bf16 would be %llu: ", (unsigned long long)elements,
+                    (unsigned long long)elements * 2);
+    mxg_ratio_print(wire, elements * 2, text);
+  }
   mxg_text_format(text, "; %llu elements stay on their rank\n", (unsigned long long)local);
 }
 

@@ -63,6 +63,12 @@ void mxg_layout_print(const mxg_layout *layout, const mxg_side_model *side, mxg_
   }
 }
 
+void mxg_ratio_print(uint64_t part, uint64_t whole, mxg_text *text) {
+  while (whole > UINT64_MAX / 1000) part >>= 1, whole >>= 1;
+  mxg_text_format(text, "%llu.%03llu", (unsigned long long)(part / whole),
+                  (unsigned long long)(part % whole * 1000 / whole));
+}
+
 mxg_plan_totals mxg_plan_totals_of(const mxg_plan *plan, uint32_t rank) {
   mxg_plan_totals totals = {0};
   const mxg_rank *row = &plan->ranks[rank];
@@ -277,9 +283,10 @@ void mxg_plan_print(const mxg_plan *plan, const mxg_model *model, uint32_t detai
                   (unsigned long long)model->bucket_bytes, plan->slots, (unsigned long long)plan->slot_bytes,
                   (unsigned long long)plan->staging_cap);
   mxg_text_format(text, "wire  %llu bytes in all", (unsigned long long)received);
-  if (bf16)
-    mxg_text_format(text, ", %llu as bf16: 0.%03llu", (unsigned long long)bf16,
-                    (unsigned long long)(received * 1000 / bf16));
+  if (bf16) {
+    mxg_text_format(text, ", %llu as bf16: ", (unsigned long long)bf16);
+    mxg_ratio_print(received, bf16, text);
+  }
   mxg_text_puts(text, "\n");
   print_kernels(plan, text);
   if (model->layer_groups) print_groups(plan, text);

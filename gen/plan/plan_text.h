@@ -1,5 +1,5 @@
-/* plan_text.h -- the short texts that plan, explain and audit print for encodings, formats, layouts and places; totals
- * of a rank. */
+/* plan_text.h -- the short texts that plan, explain and audit print for encodings, formats, layouts, places and ratios;
+ * totals of a rank. */
 #ifndef MXG_PLAN_TEXT_H
 #define MXG_PLAN_TEXT_H
 
@@ -12,6 +12,7 @@ void mxg_format_print(const mxg_format *format, mxg_text *text);       /* "mxfp8
 void mxg_mesh_print(const mxg_mesh *mesh, mxg_text *text);             /* "pp=4 dp=4 tp=8" */
 void mxg_origin_print(const mxg_origin *origin, mxg_text *text);       /* "llama3_8b_tp2.lua:32"; "-" when unknown */
 void mxg_layout_print(const mxg_layout *layout, const mxg_side_model *side, mxg_text *text); /* "split row tp=2" */
+void mxg_ratio_print(uint64_t part, uint64_t whole, mxg_text *text); /* "0.592", "2.000": thousandths, cut off */
 
 typedef struct mxg_plan_totals {
   uint64_t source_bytes, target_bytes; /* stored by the rank */

@@ -13,6 +13,12 @@ expect 0 check recipes/tiny_dense.lua --set layers=4 && prints "27 tensors"
 expect 0 explain recipes/tiny_moe.lua layers.1.moe.experts.down && golden explain_tiny_moe
 refused 1 explain recipes/tiny_moe.lua layers.1.moe.experts.dwon && says "did you mean 'layers.1.moe.experts.down'?"
 
+# What costs as much as BF16, or more: BF16 itself, and FP32.
+expect 0 explain recipes/tiny_moe.lua norm && prints "bf16 would be 1024: 1.000;"
+expect 0 explain recipes/tiny_moe.lua layers.1.moe.bias && prints "bf16 would be 64: 2.000;"
+sed 's/mx.rule(fp8, "layers/mx.rule(mx.fp32(), "layers/' recipes/tiny_dense.lua >"$work/wide.lua"
+expect 0 plan "$work/wide.lua" && prints "wire  2129920 bytes in all, 1097728 as bf16: 1.940"
+
 # Without NVRTC: a clear refusal that leaves nothing, and the sources alone all the same.
 MXGEN_NVRTC=/nowhere refused 3 recipes/tiny_dense.lua --out "$work/none" && says "--source-only"
 leaves_nothing "$work/none"
