@@ -155,8 +155,9 @@ mxg_status mxg_temp_create(mxg_temp **out, const char *place, mxg_error *err) {
 
   struct stat info;
   mxg_status status = MXG_OK;
-  if (!stat(temp->place, &info) && !S_ISDIR(info.st_mode)) {
-    errno = ENOTDIR;
+  int native = stat(temp->place, &info) ? errno : S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
+  if (native && !lstat(temp->place, &info)) { /* something is there: a file, or a link that leads nowhere */
+    errno = native;
     status = fail_io(err, place, "use it as a folder");
   }
   if (status == MXG_OK) status = make_parents(temp, err);

@@ -109,6 +109,9 @@ static void not_a_folder(void **state) {
   assert_null(temp);
   assert_int_equal(mxg_temp_create(&temp, at("file/under"), &err), MXG_ERR_IO);
   assert_int_equal(mxg_temp_create(&temp, "", &err), MXG_ERR_INPUT);
+  assert_int_equal(symlink("nowhere", at("link")), 0);
+  assert_int_equal(mxg_temp_create(&temp, at("link"), &err), MXG_ERR_IO);
+  assert_non_null(strstr(err.text, "use it as a folder"));
 }
 
 static void names(void **state) {
