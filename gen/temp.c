@@ -260,15 +260,13 @@ mxg_status mxg_temp_replace(mxg_temp *temp, mxg_error *err) {
   char aside[path_room];
   pthread_mutex_lock(&lock);
   mxg_status status = swap_folders(temp, aside, err);
-  if (status == MXG_OK) unlist(temp);
-  pthread_mutex_unlock(&lock);
-  if (status != MXG_OK) {
-    mxg_temp_remove(temp);
-    return status;
+  if (status == MXG_OK) { /* what is still to be removed, here or for a signal, is the old folder */
+    strcpy(temp->path, aside);
+    temp->parents = 0;
   }
-  if (aside[0]) remove_tree(aside, 0);
-  mxg_free(temp);
-  return MXG_OK;
+  pthread_mutex_unlock(&lock);
+  mxg_temp_remove(temp);
+  return status;
 }
 
 /* The lock is held. */

@@ -1,7 +1,9 @@
 /* test_temp.c -- output folders appear whole or not at all. */
 #include "temp.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -125,6 +128,39 @@ static void names(void **state) {
   assert_false(mxg_file_name_is_safe("a b"));
 }
 
+static void *replace(void *temp) { return mxg_temp_replace(temp, NULL) == MXG_OK ? NULL : temp; }
+
+/* A process that ends on a signal while the old folder is on its way out takes that along. */
+static void interrupted_after_the_swap(void **state) {
+  (void)state;
+  mxg_temp *temp;
+  char name[32];
+  assert_int_equal(mxg_temp_create(&temp, at("s/out"), NULL), MXG_OK);
+  for (unsigned i = 0; i < 600; i++) {
+    snprintf(name, sizeof name, "%u", i);
+    put(temp, name, "");
+  }
+  assert_int_equal(mxg_temp_replace(temp, NULL), MXG_OK);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (!child) {
+    pthread_t thread;
+    if (mxg_temp_create(&temp, at("s/out"), NULL) != MXG_OK || pthread_create(&thread, NULL, replace, temp)) _exit(1);
+    while (!access(at("s/out/0"), F_OK)) {
+    }
+    mxg_temp_remove_all();
+    _exit(0);
+  }
+  int code = -1;
+  assert_int_equal(waitpid(child, &code, 0), child);
+  assert_int_equal(code, 0);
+  DIR *dir = opendir(at("s"));
+  assert_non_null(dir);
+  for (struct dirent *entry; (entry = readdir(dir));)
+    if (entry->d_name[0] != '.') assert_string_equal(entry->d_name, "out");
+  closedir(dir);
+}
+
 /* Last: afterwards this process can commit nothing. */
 static void interrupted(void **state) {
   (void)state;
@@ -144,6 +180,7 @@ int main(void) {
       cmocka_unit_test(merge_keeps_others),
       cmocka_unit_test(not_a_folder),
       cmocka_unit_test(names),
+      cmocka_unit_test(interrupted_after_the_swap),
       cmocka_unit_test(interrupted),
   };
   return cmocka_run_group_tests(tests, make_root, remove_root);
