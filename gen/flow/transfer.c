@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { path_room = 4096 };
 
@@ -43,23 +44,63 @@ static mxg_status audit_source(const mxg_transfer *t, const mxg_model *model, co
   return status;
 }
 
-/* Rank files of an earlier result that this one does not replace would be taken for a part of it. */
-static mxg_status check_place(const mxg_transfer *t, mxg_error *err) {
-  DIR *dir = opendir(t->out);
+static bool same_folder(const char *a, const char *b) {
+  struct stat ia, ib;
+  if (!stat(a, &ia)) return !stat(b, &ib) && ia.st_dev == ib.st_dev && ia.st_ino == ib.st_ino;
+  size_t na = strlen(a), nb = strlen(b);
+  while (na > 1 && a[na - 1] == '/') na--;
+  while (nb > 1 && b[nb - 1] == '/') nb--;
+  return na == nb && !memcmp(a, b, na);
+}
+
+static mxg_status fail_place(const char *folder, const char *help, mxg_error *err) {
+  mxg_error_place(err, folder, 0, 0, 0);
+  mxg_error_help(err, "%s", help);
+  return MXG_ERR_INPUT;
+}
+
+/* Refuses a folder with weights that would be lost, or that would be taken for a part of the result: rank files that
+** are not `wanted` (NULL: any), and checkpoints of others. */
+static mxg_status check_holdings(const mxg_transfer *t, const char *folder, const bool *wanted, mxg_error *err) {
+  DIR *dir = opendir(folder);
   if (!dir) return MXG_OK; /* nothing there, or mxg_temp_create says what is wrong */
   mxg_status status = MXG_OK;
   for (struct dirent *entry; status == MXG_OK && (entry = readdir(dir));) {
     unsigned rank = 0;
     char name[MXG_RANK_NAME];
-    if (sscanf(entry->d_name, "rank-%5u.safetensors", &rank) != 1) continue;
-    mxg_checkpoint_rank_name(name, rank);
-    if (strcmp(name, entry->d_name) != 0 || (rank < t->plan->rank_count && t->wanted[rank])) continue;
-    status = mxg_fail(err, MXG_ERR_INPUT, 812, "the output folder holds %s of another result", name);
-    mxg_error_place(err, t->out, 0, 0, 0);
-    mxg_error_help(err, "give an empty folder, or remove that file");
+    static const char end[] = ".safetensors";
+    size_t count = strlen(entry->d_name);
+    bool others = !strncmp(entry->d_name, "model", 5) && count >= sizeof end &&
+                  !strcmp(entry->d_name + count + 1 - sizeof end, end);
+    if (!wanted) others = others || !strcmp(entry->d_name, "model.safetensors.index.json");
+    if (sscanf(entry->d_name, "rank-%5u.safetensors", &rank) == 1) {
+      mxg_checkpoint_rank_name(name, rank);
+      others = !strcmp(name, entry->d_name) && !(wanted && rank < t->plan->rank_count && wanted[rank]);
+    }
+    if (!others) continue;
+    mxg_fail(err, MXG_ERR_INPUT, 812, "the output folder holds %.100s of another result", entry->d_name);
+    status = fail_place(folder, "give an empty folder, or remove that file", err);
   }
   closedir(dir);
   return status;
+}
+
+static mxg_status check_place(const mxg_transfer *t, mxg_error *err) {
+  if (!t->random && same_folder(t->from, t->out)) {
+    mxg_fail(err, MXG_ERR_INPUT, 812, "the output folder is the one that is read");
+    return fail_place(t->out, "give another folder: --out DIR", err);
+  }
+  return check_holdings(t, t->out, t->wanted, err);
+}
+
+/* Before anything is made: where the random original stays nothing else may lie. */
+static mxg_status check_original_place(const mxg_transfer *t, mxg_error *err) {
+  if (!t->keep_original) return MXG_OK;
+  if (same_folder(t->keep_original, t->out)) {
+    mxg_fail(err, MXG_ERR_INPUT, 812, "the original and the rank files cannot be in one folder");
+    return fail_place(t->out, "give two folders: --keep-original DIR --out DIR", err);
+  }
+  return check_holdings(t, t->keep_original, NULL, err);
 }
 
 /* The folder that process 0 made, for all: they see the same files. */
@@ -149,6 +190,7 @@ static mxg_status shard_random(mxg_transfer *t, mxg_error *err) {
   int n = t->keep_original ? snprintf(place, sizeof place, "%s", t->keep_original)
                            : snprintf(place, sizeof place, "%.*s.original", (int)count, t->out);
   if (n < 0 || n >= path_room) return mxg_fail(err, MXG_ERR_INPUT, 911, "the output folder's name is too long");
+  MXG_TRY(check_original_place(t, err));
   MXG_TRY(mxg_original_model(&model, t->model, MXG_SOURCE, NULL, &t->arena, err));
   MXG_TRY(mxg_temp_create(&temp, place, err));
   mxg_status status = mxg_original_write(model, t->seed, mxg_temp_path(temp), t->threads, t->progress, t->user, err);

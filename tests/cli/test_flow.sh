@@ -53,6 +53,37 @@ expect 0 verify recipes/tiny_moe.lua --weights "$work/part" --random 42 && print
 # Rank files of another spread would be taken for a part of this one.
 refused 1 run recipes/tiny_dense.lua --weights "$dir/source" --out "$work/part" && says "rank-00001"
 
+
+# Weights that are there are not lost: those that are read, and the checkpoints of others.
+cat >"$work/turn.lua" <<'LUA'
+local mx = require "mx"
+local m, side = mx.model "turn", mx.mesh { { "tp", 2 } }
+m:tensor("a", { 64, 64 })
+return {
+  version = 1, model = m,
+  source = { mesh = side, format = { mx.rule(mx.mxfp8 { elem = "e4m3", scale = "rceil" }, "**") },
+             layout = { mx.rule(mx.split { row = "tp" }, "**") } },
+  target = { mesh = side, format = { mx.rule(mx.bf16(), "**") }, layout = { mx.rule(mx.split { col = "tp" }, "**") } },
+}
+LUA
+dir=$work/turn
+expect 0 shard "$dir.lua" --random 1 --out "$dir/source" --keep-original "$dir/original"
+cp -r "$dir/source" "$dir/before"
+ln -s source "$dir/link"
+for place in source source/ link; do
+  refused 1 run "$dir.lua" --weights "$dir/source" --out "$dir/$place" && says "the one that is read"
+done
+same "$dir/before" "$dir/source"
+refused 1 shard "$dir.lua" --from "$dir/original" --out "$dir/original" && says "the one that is read"
+mkdir "$dir/theirs"
+echo keep >"$dir/theirs/model-00001-of-00001.safetensors"
+echo keep >"$dir/theirs/model.safetensors.index.json"
+refused 1 run "$dir.lua" --weights "$dir/source" --out "$dir/theirs" && says "model-00001-of-00001.safetensors"
+refused 1 shard "$dir.lua" --random 1 --out "$dir/none" --keep-original "$dir/theirs" && says "of another result"
+refused 1 shard "$dir.lua" --random 1 --out "$dir/none" --keep-original "$dir/none/" && says "in one folder"
+leaves_nothing "$dir/none"
+[ "$(cat "$dir/theirs/"*)" = "$(printf 'keep\nkeep')" ] || fail "another's checkpoint was changed"
+
 # Other sources and targets: an original in MXFP8, its own target.
 expect 0 shard recipes/tiny_moe.lua --from "$work/tiny_moe/target" --out "$work/from_mxfp8"
 expect 0 run recipes/tiny_moe.lua --weights "$work/from_mxfp8" --out "$work/to_mxfp8"
