@@ -214,7 +214,9 @@ int main(int argc, char **argv) {
   err.status = status;
   mxg_text text = {0};
   mxg_diagnostic_print(&err, mxg_colour_wanted(), &text);
-  if (verb && verb->writes && status != MXG_ERR_USAGE) mxg_text_puts(&text, "1 error; nothing was written\n");
+  bool written = err.code == MXG_CODE_STDOUT; /* the report is what failed: the files are there */
+  if (verb && verb->writes && status != MXG_ERR_USAGE && !written)
+    mxg_text_puts(&text, "1 error; nothing was written\n");
   fputs(text.failed ? "error: out of memory\n" : text.bytes, stderr);
   mxg_text_free(&text);
   return mxg_exit_code(&err);

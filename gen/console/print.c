@@ -254,7 +254,7 @@ mxg_status mxg_out(mxg_text *text, mxg_error *err) {
   int native = errno;
   mxg_text_free(text);
   if (good || native == EPIPE) return MXG_OK;
-  mxg_fail(err, MXG_ERR_IO, 906, "cannot write to standard output: %s", strerror(native));
+  mxg_fail(err, MXG_ERR_ENVIRONMENT, MXG_CODE_STDOUT, "cannot write to standard output: %s", strerror(native));
   if (err) err->native = native;
-  return MXG_ERR_IO;
+  return MXG_ERR_ENVIRONMENT;
 }

@@ -42,7 +42,9 @@ void mxg_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* True when diagnostics may have colour: stderr is a terminal, no NO_COLOR, TERM is not "dumb". */
 bool mxg_colour_wanted(void);
 
-/* Writes the text to stdout, frees it. MXG_ERR_IO when that fails; a closed pipe is no failure. */
+enum { MXG_CODE_STDOUT = 906 };
+
+/* Writes the text to stdout, frees it. MXG_ERR_ENVIRONMENT and that code when that fails; a closed pipe is no failure. */
 mxg_status mxg_out(mxg_text *text, mxg_error *err);
 
 #endif

@@ -1,12 +1,20 @@
 # test_places.sh -- streams and places that fail: closed and full stdout, pipes, folders that may not be written, signals.
 source "$(dirname "$0")/common.sh"
 
-"$mxgen" check recipes/tiny_dense.lua >&- 2>"$work/err" && fail "stdout closed: exit code 0"
-says "standard output"
-if [ -c /dev/full ]; then
-  "$mxgen" check recipes/tiny_dense.lua >/dev/full 2>"$work/err" && fail "stdout full: exit code 0"
+stdout_fails() { # ARGUMENTS...: exit code 3 and one diagnostic
+  local code=0
+  "$mxgen" "$@" >&- 2>"$work/err" || code=$?
+  [ "$code" = 3 ] && [ "$(wc -l <"$work/err")" = 1 ] || fail "stdout closed: $1: exit code $code: $(cat "$work/err")"
   says "standard output"
-fi
+  [ -c /dev/full ] || return 0
+  code=0
+  "$mxgen" "$@" >/dev/full 2>"$work/err" || code=$?
+  [ "$code" = 3 ] && [ "$(wc -l <"$work/err")" = 1 ] || fail "stdout full: $1: exit code $code: $(cat "$work/err")"
+  says "standard output"
+}
+stdout_fails check recipes/tiny_dense.lua
+stdout_fails recipes/tiny_dense.lua --source-only --out "$work/generated" # the files are there, and nobody says otherwise
+[ -f "$work/generated/tiny_dense.mxb" ] || fail "stdout closed: no result"
 (set -o pipefail; "$mxgen" plan recipes/tiny_moe.lua --full 2>"$work/err" | head -1 >/dev/null) || fail "a pipe that closes early"
 [ -s "$work/err" ] && fail "a pipe that closes early: $(cat "$work/err")"
 expect 0 shard recipes/tiny_dense.lua --random 1 --out "$work/source"
