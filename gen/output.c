@@ -23,9 +23,20 @@ static bool ends_with(const char *name, const char *end) {
 }
 
 static bool is_output(const char *name) {
-  return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, "kernels") || !strcmp(name, "embed") ||
-         !strcmp(name, "plan.txt") || !strcmp(name, "plan.json") || !strcmp(name, "model.txt") ||
-         ends_with(name, ".mxb") || ends_with(name, ".d");
+  return !strcmp(name, "kernels") || !strcmp(name, "embed") || !strcmp(name, "plan.txt") ||
+         !strcmp(name, "plan.json") || !strcmp(name, "model.txt") || ends_with(name, ".mxb") || ends_with(name, ".d");
+}
+
+/* Build tools make the folders of what they wait for. */
+static bool is_empty_folder(const char *dir, const char *name) {
+  char path[path_room];
+  DIR *inner = mxg_path_join(path, sizeof path, dir, name) ? opendir(path) : NULL;
+  if (!inner) return false;
+  bool empty = true;
+  for (struct dirent *entry; empty && (entry = readdir(inner));)
+    empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+  closedir(inner);
+  return empty;
 }
 
 mxg_status mxg_output_check(const char *name, const char *out_dir, mxg_error *err) {
@@ -37,17 +48,24 @@ mxg_status mxg_output_check(const char *name, const char *out_dir, mxg_error *er
   }
   DIR *dir = opendir(out_dir);
   if (!dir) return MXG_OK; /* nothing there, or mxg_temp_create says what is wrong */
-  mxg_status status = MXG_OK;
-  for (struct dirent *entry; status == MXG_OK && (entry = readdir(dir));) {
-    if (is_output(entry->d_name)) continue;
-    status =
-        mxg_fail(err, MXG_ERR_INPUT, 913, "the output folder holds '%.100s', which mxgen did not make", entry->d_name);
-    mxg_error_place(err, out_dir, 0, 0, 0);
-    mxg_error_note(err, "the folder would be replaced as a whole");
-    mxg_error_help(err, "give a folder of its own: --out DIR");
+  char others[256] = "", outputs[256] = "";
+  bool planned = false; /* an earlier generate left a plan in any case: without one, kernels/ is somebody's own */
+  for (struct dirent *entry; (entry = readdir(dir));) {
+    if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+    planned = planned || !strcmp(entry->d_name, "plan.txt");
+    if (!is_output(entry->d_name))
+      snprintf(others, sizeof others, "%.255s", entry->d_name);
+    else if (!is_empty_folder(out_dir, entry->d_name))
+      snprintf(outputs, sizeof outputs, "%.255s", entry->d_name);
   }
   closedir(dir);
-  return status;
+  const char *foreign = *others ? others : planned ? "" : outputs;
+  if (!*foreign) return MXG_OK;
+  mxg_fail(err, MXG_ERR_INPUT, 913, "the output folder holds '%.100s', which mxgen did not make", foreign);
+  mxg_error_place(err, out_dir, 0, 0, 0);
+  mxg_error_note(err, "the folder would be replaced as a whole");
+  mxg_error_help(err, "give a folder of its own: --out DIR");
+  return MXG_ERR_INPUT;
 }
 
 /* ---- which templates a kernel needs ---- */

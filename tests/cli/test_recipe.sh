@@ -48,6 +48,11 @@ mkdir "$work/mine" && echo keep >"$work/mine/thesis.tex"
 refused 1 recipes/tiny_dense.lua --out "$work/mine" --source-only && says "thesis.tex"
 [ "$(cat "$work/mine/thesis.tex")" = keep ] || fail "a file of the user was lost"
 refused 1 recipes/tiny_dense.lua --out "$work/mine/thesis.tex" --source-only
+mkdir -p "$work/cuda/kernels" && echo keep >"$work/cuda/kernels/mine.cu" # names as in an output folder, but no plan
+refused 1 recipes/tiny_dense.lua --out "$work/cuda" --source-only && says "'kernels'"
+[ "$(cat "$work/cuda/kernels/mine.cu")" = keep ] || fail "a folder of the user was lost"
+mkdir -p "$work/made/embed" # as ninja does for a file that it waits for
+expect 0 recipes/tiny_dense.lua --out "$work/made" --source-only --embed weights
 
 # Cubins, where there is NVRTC; each kernel's folder compiles alone, where there is nvcc.
 if "$mxgen" doctor | grep -q '^nvrtc *not found'; then
