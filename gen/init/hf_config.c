@@ -26,10 +26,14 @@ static const struct {
 const char *mxg_hf_family_name(mxg_hf_family family) { return families[family].name; }
 
 /* The values of the file that mean something, by key. */
+enum { is_number = 1, is_truth = 2, is_list = 4, is_other = 8 };
+
 typedef struct value {
   const char *key;
   uint64_t number;
-  bool there, truth, is_list; /* a null is not there */
+  int line, column;
+  unsigned kind;
+  bool there, truth; /* a null is not there */
 } value;
 
 typedef struct reader {
@@ -39,32 +43,41 @@ typedef struct reader {
   unsigned count;
 } reader;
 
-static const char *const known[] = {"hidden_size",
-                                    "intermediate_size",
-                                    "num_hidden_layers",
-                                    "num_attention_heads",
-                                    "num_key_value_heads",
-                                    "head_dim",
-                                    "vocab_size",
-                                    "tie_word_embeddings",
-                                    "attention_bias",
-                                    "mlp_bias",
-                                    "moe_intermediate_size",
-                                    "num_experts",
-                                    "n_routed_experts",
-                                    "num_local_experts",
-                                    "n_shared_experts",
-                                    "first_k_dense_replace",
-                                    "decoder_sparse_step",
-                                    "mlp_only_layers",
-                                    "moe_layer_freq",
-                                    "use_qk_norm",
-                                    "q_lora_rank",
-                                    "kv_lora_rank",
-                                    "qk_nope_head_dim",
-                                    "qk_rope_head_dim",
-                                    "v_head_dim",
-                                    "num_nextn_predict_layers"};
+static const struct {
+  const char *key;
+  unsigned kinds;
+} known[] = {{"hidden_size", is_number},
+             {"intermediate_size", is_number},
+             {"num_hidden_layers", is_number},
+             {"num_attention_heads", is_number},
+             {"num_key_value_heads", is_number},
+             {"head_dim", is_number},
+             {"vocab_size", is_number},
+             {"tie_word_embeddings", is_truth},
+             {"attention_bias", is_truth},
+             {"mlp_bias", is_truth},
+             {"moe_intermediate_size", is_number},
+             {"num_experts", is_number},
+             {"n_routed_experts", is_number},
+             {"num_local_experts", is_number},
+             {"n_shared_experts", is_number},
+             {"first_k_dense_replace", is_number},
+             {"decoder_sparse_step", is_number},
+             {"mlp_only_layers", is_list},
+             {"moe_layer_freq", is_number | is_list},
+             {"use_qk_norm", is_truth},
+             {"q_lora_rank", is_number},
+             {"kv_lora_rank", is_number},
+             {"qk_nope_head_dim", is_number},
+             {"qk_rope_head_dim", is_number},
+             {"v_head_dim", is_number},
+             {"num_nextn_predict_layers", is_number}};
+
+static unsigned kinds_of(const char *key) {
+  for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
+    if (!strcmp(known[i].key, key)) return known[i].kinds;
+  return 0;
+}
 
 static mxg_status refuse(const reader *in, mxg_error *err) {
   int line, column;
@@ -72,12 +85,6 @@ static mxg_status refuse(const reader *in, mxg_error *err) {
   mxg_fail(err, MXG_ERR_INPUT, 230, "not a model's configuration: %s", in->json.why ? in->json.why : "malformed");
   mxg_error_place(err, in->path, line, column, 0);
   return MXG_ERR_INPUT;
-}
-
-static bool is_known(const char *key) {
-  for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
-    if (!strcmp(known[i], key)) return true;
-  return false;
 }
 
 static bool read_value(reader *in, const char *key) {
@@ -89,28 +96,33 @@ static bool read_value(reader *in, const char *key) {
   value *v = &in->values[in->count++];
   *v = (value){.key = key};
   char c = mxg_json_peek(&in->json);
+  mxg_json_place(&in->json, &v->line, &v->column);
   if (mxg_json_null(&in->json)) return true;
   v->there = true;
   if (c >= '0' && c <= '9') {
+    v->kind = is_number;
     if (!mxg_json_u64(&in->json, &v->number)) return false;
     if (v->number <= most) return true;
     in->json.why = "a number is too large";
     return false;
   }
+  v->kind = c == 't' || c == 'f' ? is_truth : c == '[' ? is_list : is_other;
   v->truth = c == 't';
-  if (c == '[') {
-    const char *begin = in->json.at;
-    if (!mxg_json_skip(&in->json)) return false;
-    for (; begin < in->json.at; begin++) v->is_list = v->is_list || isdigit((unsigned char)*begin);
-    return true;
-  }
-  return mxg_json_skip(&in->json);
+  const char *begin = in->json.at;
+  if (!mxg_json_skip(&in->json)) return false;
+  if (c == '[') /* a list is true when something is in it */
+    for (; begin < in->json.at; begin++) v->truth = v->truth || isdigit((unsigned char)*begin);
+  return true;
 }
 
 static bool read_member(reader *in) {
   const char *key;
   if (!mxg_json_key(&in->json, &key)) return false;
   char c = mxg_json_peek(&in->json);
+  if (!strcmp(key, "model_type") && in->model_type) {
+    in->json.why = "a key comes twice";
+    return false;
+  }
   if (!strcmp(key, "model_type") && c == '"') return mxg_json_string(&in->json, &in->model_type);
   if (!strcmp(key, "_name_or_path") && c == '"') return mxg_json_string(&in->json, &in->name);
   if (!strcmp(key, "architectures") && c == '[') {
@@ -126,7 +138,7 @@ static bool read_member(reader *in) {
       }
     }
   }
-  return is_known(key) ? read_value(in, key) : mxg_json_skip(&in->json);
+  return kinds_of(key) ? read_value(in, key) : mxg_json_skip(&in->json);
 }
 
 static bool read_object(reader *in) {
@@ -158,11 +170,28 @@ static bool truth(const reader *in, const char *key) {
 }
 
 static mxg_status need(uint64_t *out, const reader *in, const char *key, mxg_error *err) {
-  *out = number(in, key, 0);
+  const value *v = find(in, key);
+  *out = v ? v->number : 0;
   if (*out) return MXG_OK;
-  mxg_fail(err, MXG_ERR_INPUT, 230, "the configuration has no %s", key);
-  mxg_error_place(err, in->path, 0, 0, 0);
+  mxg_fail(err, MXG_ERR_INPUT, 230, v ? "%s is 0" : "the configuration has no %s", key);
+  mxg_error_place(err, in->path, v ? v->line : 0, v ? v->column : 0, 0);
   return MXG_ERR_INPUT;
+}
+
+/* A value of another kind would be taken for one that is absent. */
+static mxg_status check_kinds(const reader *in, mxg_error *err) {
+  for (unsigned i = 0; i < in->count; i++) {
+    const value *v = &in->values[i];
+    unsigned kinds = kinds_of(v->key);
+    if (!v->there || (v->kind & kinds)) continue;
+    mxg_fail(err, MXG_ERR_INPUT, 230, "%s is not %s", v->key,
+             kinds & is_number  ? "a whole number"
+             : kinds & is_truth ? "true or false"
+                                : "a list");
+    mxg_error_place(err, in->path, v->line, v->column, 0);
+    return MXG_ERR_INPUT;
+  }
+  return MXG_OK;
 }
 
 static mxg_status not_covered(const reader *in, const mxg_hf_config *config, const char *what, mxg_error *err) {
@@ -251,7 +280,7 @@ static mxg_status read_experts(mxg_hf_config *c, const reader *in, mxg_error *er
   if (number(in, "decoder_sparse_step", 1) != 1) return not_covered(in, c, "decoder_sparse_step", err);
   if (number(in, "moe_layer_freq", 1) != 1) return not_covered(in, c, "moe_layer_freq", err);
   const value *only = find(in, "mlp_only_layers");
-  if (only && only->is_list) return not_covered(in, c, "mlp_only_layers", err);
+  if (only && only->truth) return not_covered(in, c, "mlp_only_layers", err);
   if (!shared) return MXG_OK;
   c->shared_ffn = number(in, "n_shared_experts", 0) * c->expert_ffn;
   c->dense = number(in, "first_k_dense_replace", 0);
@@ -262,6 +291,7 @@ static mxg_status read_experts(mxg_hf_config *c, const reader *in, mxg_error *er
 
 static mxg_status make_config(mxg_hf_config *c, const reader *in, mxg_error *err) {
   MXG_TRY(choose_family(c, in, err));
+  MXG_TRY(check_kinds(in, err));
   choose_name(c, in->name);
   MXG_TRY(need(&c->layers, in, "num_hidden_layers", err));
   MXG_TRY(need(&c->hidden, in, "hidden_size", err));
@@ -292,7 +322,8 @@ static mxg_status read_file(char **out, size_t *count, const char *path, mxg_err
   if (!in || info.st_size > most_bytes) {
     int native = in ? EFBIG : errno ? errno : EINVAL;
     if (in) fclose(in);
-    mxg_fail(err, MXG_ERR_IO, 910, "cannot read the configuration: %s", strerror(native));
+    mxg_fail(err, MXG_ERR_IO, 910, "cannot read the configuration: %s",
+             there && !in && !S_ISREG(info.st_mode) ? "it is not a regular file" : strerror(native));
     mxg_error_place(err, path, 0, 0, 0);
     if (err) err->native = native;
     return MXG_ERR_IO;

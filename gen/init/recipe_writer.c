@@ -85,7 +85,12 @@ static mxg_status check_side(const mxg_hf_config *c, const mxg_spread *s, const 
     return does_not_divide(side, "tp", s->tp, c->ffn, "rows of the feed-forward layer", err);
   if (c->shared_ffn % s->tp) return does_not_divide(side, "tp", s->tp, c->shared_ffn, "rows of the shared expert", err);
   if (c->hidden % s->tp) return does_not_divide(side, "tp", s->tp, c->hidden, "hidden columns", err);
-  if (s->pp > c->layers) return does_not_divide(side, "pp", s->pp, c->layers, "layers", err);
+  if (s->pp > c->layers) {
+    mxg_fail(err, MXG_ERR_INPUT, 232, "%s: pp = %llu is more than the model's %llu layers", side, (ull)s->pp,
+             (ull)c->layers);
+    mxg_error_help(err, "give another pp to --%s", side);
+    return MXG_ERR_INPUT;
+  }
   if (c->experts % s->ep) return does_not_divide(side, "ep", s->ep, c->experts, "experts", err);
   if (c->expert_ffn % s->etp) return does_not_divide(side, "etp", s->etp, c->expert_ffn, "rows of an expert", err);
   if (!c->experts && (s->ep > 1 || s->etp > 1)) {

@@ -81,6 +81,18 @@ config '"model_type": "llama", "hidden_size": 128' && refused 1 init "$work/c.js
 config "\"model_type\": \"llama\", $small, \"attention_bias\": true" && refused 1 init "$work/c.json" && says "attention_bias"
 config "\"model_type\": \"llama\", $small, \"head_dim\": 0" && refused 1 init "$work/c.json" && says "no attention"
 config "\"model_type\": \"llama\", $small, \"vocab_size\": 3" && refused 1 init "$work/c.json" && says "twice"
+wrong_kind() { # FAMILY MEMBER TEXT: a value of another kind is not taken for one that is absent
+  config "\"model_type\": \"$1\", $small, $2" && refused 1 init "$work/c.json" && says "$3" && says "c.json:1:"
+}
+wrong_kind llama '"head_dim": "128"' "head_dim is not a whole number"
+wrong_kind llama '"num_key_value_heads": -4' "num_key_value_heads is not a whole number"
+wrong_kind llama '"tie_word_embeddings": "true"' "tie_word_embeddings is not true or false"
+wrong_kind glm4_moe '"use_qk_norm": 1' "use_qk_norm is not true or false"
+wrong_kind deepseek_v3 '"first_k_dense_replace": "3"' "first_k_dense_replace is not a whole number"
+wrong_kind qwen3_moe '"mlp_only_layers": 3' "mlp_only_layers is not a list"
+config '"model_type": "llama", "num_hidden_layers": 0' && refused 1 init "$work/c.json" && says "num_hidden_layers is 0"
+config '"model_type": "llama", "model_type": "qwen3"' && refused 1 init "$work/c.json" && says "twice"
+mkfifo "$work/fifo" && refused 1 init "$work/fifo" && says "not a regular file"
 config "\"model_type\": \"llama\", $small, \"head_dim\": 99999999999" && refused 1 init "$work/c.json" && says "too large"
 config "\"model_type\": \"deepseek_v3\", $small, \"q_lora_rank\": null" && refused 1 init "$work/c.json" && says "q_lora_rank"
 config "\"model_type\": \"qwen3_moe\", $small, $moe, \"num_experts\": 4, \"mlp_only_layers\": [1]" && refused 1 init "$work/c.json" && says "mlp_only_layers"
@@ -97,7 +109,7 @@ for side in tp tp= tp=0 tp=4,tp=4 tq=4 tp=4x tp=4, tp=-1 tp=99999999999999999999
   refused 2 init "$configs/qwen3_30b_a3b.json" --source "$side" && says "--source"
 done
 refused 1 init "$configs/llama3_8b.json" --source tp=16 && says "8 query groups"
-refused 1 init "$configs/llama3_8b.json" --source pp=64 && says "layers"
+refused 1 init "$configs/llama3_8b.json" --source pp=64 && says "more than the model's 32 layers"
 refused 1 init "$configs/llama3_8b.json" --target ep=2 && says "has none"
 refused 1 init "$configs/qwen3_30b_a3b.json" --source ep=3 && says "128 experts"
 echo keep >"$work/mine.lua"
