@@ -37,9 +37,9 @@ static mxg_status unused_pattern(const mxg_pattern_list *list, const mxg_pattern
   mxg_fail_at(build->err, &pattern->origin, 206, "%s %u: pattern '%.150s' matches no tensor%s", list->what,
               pattern->rule + 1, pattern->text, taken ? " left by the rules above it" : "");
   if (taken)
-    mxg_error_note(build->err, "%u tensors match and are taken above; the first is %s, by '%.100s' at %s:%d", taken,
-                   model->tensors[first].name, list->patterns[by].text, list->patterns[by].origin.file,
-                   list->patterns[by].origin.line);
+    mxg_error_note(build->err, "%u tensor%s taken above; the first is %s, by '%.100s' at %s:%d", taken,
+                   taken == 1 ? " matches and is" : "s match and are", model->tensors[first].name,
+                   list->patterns[by].text, list->patterns[by].origin.file, list->patterns[by].origin.line);
   else
     mxg_error_note(build->err, "the model has %u tensors; the first is %s, the last %s", model->tensor_count,
                    model->tensors[0].name, model->tensors[model->tensor_count - 1].name);
