@@ -202,7 +202,8 @@ static int safe_byte(lua_State *L) {
   if (last < 0) last += (lua_Integer)bytes + 1;
   if (first < 1) first = 1;
   if (last > (lua_Integer)bytes) last = (lua_Integer)bytes;
-  if (last - first >= most_unpacked) return luaL_error(L, "string.byte: more than %d characters", (int)most_unpacked);
+  if (last > first && last - first >= most_unpacked)
+    return luaL_error(L, "string.byte: more than %d characters", (int)most_unpacked);
   int count = lua_gettop(L);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);

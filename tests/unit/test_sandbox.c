@@ -142,6 +142,9 @@ static void what_recipes_need_is_there(void **state) {
   gives("return ('layers.%d.%s'):format(3, 'x')", "layers.3.x");
   gives("return string.upper('a') .. ('B'):lower() .. ('hello'):sub(2, 3) .. #'abc' .. ('a'):byte() .. string.char(98)",
         "Abel397b");
+  gives("return select('#', ('x'):byte(math.maxinteger, math.mininteger)) .. #{ ('xy'):byte(math.mininteger, "
+        "math.maxinteger) }",
+        "02");
   gives("return math.type(7 // 2) .. math.tointeger(8.0) .. math.floor(2.5) .. select('#', 1, 2) .. tonumber('0x10')",
         "integer82216");
   gives("local a, b = table.unpack({ 'x', 'y' }) return a .. b", "xy");
