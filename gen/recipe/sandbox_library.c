@@ -238,7 +238,8 @@ static int global_member(lua_State *L) {
   if (absent_reason(name)) return fail_absent(L, "", name);
   mxg_suggest suggest = mxg_suggest_begin(name);
   for (lua_pushnil(L); lua_next(L, lua_upvalueindex(1)); lua_pop(L, 1))
-    if (lua_type(L, -2) == LUA_TSTRING) mxg_suggest_offer(&suggest, lua_tostring(L, -2));
+    if (lua_type(L, -2) == LUA_TSTRING && !absent_reason(lua_tostring(L, -2)))
+      mxg_suggest_offer(&suggest, lua_tostring(L, -2));
   char room[100];
   mxg_origin origin = word_at_call(L, name);
   return mxg_sandbox_fail(L, &origin, 109, "'%.64s' is not defined%s", name,
