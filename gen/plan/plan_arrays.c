@@ -63,7 +63,7 @@ static mxg_status fill_padding(mxg_planner *planner, uint32_t index, uint64_t wr
   }
   if (encoding->scale == MX_SCALE_NONE) return MXG_OK;
   mxg_scale_shape shape = mxg_scale_shape_of(encoding, array->rows, array->cols);
-  uint64_t block = encoding->block_rows == MX_WHOLE ? array->rows : encoding->block_rows;
+  uint64_t block = encoding->block_rows == MX_WHOLE ? extent : encoding->block_rows;
   uint64_t scale_rows = (written + block - 1) / block;
   uint64_t padding = shape.stored_rows * shape.stored_cols - scale_rows * shape.cols;
   if (padding == 0) return MXG_OK;

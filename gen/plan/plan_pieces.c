@@ -408,8 +408,8 @@ static mxg_status push_scratch(maker *make, const mxg_piece *raw, const mxg_piec
                        .side = MXG_SCRATCH,
                        .ndim = 2,
                        .matrices = 1,
-                       .rows = dst->rows,
-                       .cols = dst->cols};
+                       .rows = rows, /* those that pieces write: padding of the target is filled there */
+                       .cols = cols};
   scratch.name = dst->name;
   scratch.encoding = mxg_planner_encoding(planner, &encoding);
   uint32_t index = (uint32_t)planner->arrays.count;

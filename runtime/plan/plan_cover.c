@@ -94,6 +94,14 @@ static bool one_piece_a_matrix(const cover_work *w, const mxg_array *a) {
   return true;
 }
 
+/* Whether the array is padding all over, and the fill has every matrix's scale. */
+static bool all_is_filled(const cover_work *w, const mxg_array *a, const mxg_fill *scales, uint32_t bytes_each) {
+  if (!scales || scales->offset || scales->bytes != a->matrices * bytes_each) return false;
+  for (size_t i = 0; i < w->rect_count; i++)
+    if (w->rects[i].owner != owner_fill) return false;
+  return true;
+}
+
 /* Whether a matrix's first element is written by a piece, so that its one scale is written at all. */
 static bool first_elements_are_pieces(const cover_work *w, const mxg_array *a) {
   for (size_t i = 0; i < w->rect_count; i++) {
@@ -110,6 +118,7 @@ static mxg_status check_scales(const cover_work *w, uint32_t array, const mxg_fi
   const char *name = w->plan->strings + a->name;
   mxg_scale_shape shape = mxg_scale_shape_of(e, a->rows, a->cols);
   if (e->block_rows == MX_WHOLE) {
+    if (all_is_filled(w, a, fill, shape.bytes_each)) return MXG_OK;
     if (fill || !one_piece_a_matrix(w, a) || !first_elements_are_pieces(w, a))
       return mxg_plan_refuse(w->err, 726, "the scale of \"%s\" of rank %u is not written by one piece a matrix", name,
                              a->rank);

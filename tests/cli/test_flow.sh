@@ -54,6 +54,31 @@ expect 0 verify recipes/tiny_moe.lua --weights "$work/part" --random 42 && print
 refused 1 run recipes/tiny_dense.lua --weights "$dir/source" --out "$work/part" && says "rank-00001"
 
 
+# One scale a stored tensor, where shards end in padding and one is nothing else; and of vectors.
+cat >"$work/pad.lua" <<'LUA'
+local mx = require "mx"
+local m = mx.model "pad"
+m:tensor("a", { 100, 64 })
+m:tensor("experts", { 2, 100, 64 })
+m:tensor("vector", { 100 })
+local wide = mx.rule(mx.mxfp8 { elem = "e4m3", scale = "rceil", otherwise = mx.bf16() }, "**")
+local fp8 = mx.rule(mx.fp8 { elem = "e4m3" }, "**")
+local turn = mx.param("turn", false)
+return {
+  version = 1, model = m,
+  source = { mesh = mx.mesh { { "tp", 2 } }, format = { turn and fp8 or wide },
+             layout = { mx.rule(mx.split { row = "tp", pad_rows = 32 }, "**") } },
+  target = { mesh = mx.mesh { { "tp", 3 } }, format = { turn and wide or fp8 },
+             layout = { mx.rule(mx.split { row = "tp", pad_rows = 64 }, "**") } },
+}
+LUA
+for turn in false true; do
+  dir=$work/pad-$turn
+  expect 0 shard "$work/pad.lua" --set turn=$turn --random 1 --out "$dir/source"
+  expect 0 run "$work/pad.lua" --set turn=$turn --weights "$dir/source" --out "$dir/target" --all-ranks
+  expect 0 verify "$work/pad.lua" --set turn=$turn --weights "$dir/target" --random 1
+done
+
 # Weights that are there are not lost: those that are read, and the checkpoints of others.
 cat >"$work/turn.lua" <<'LUA'
 local mx = require "mx"
