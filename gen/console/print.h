@@ -44,7 +44,7 @@ bool mxg_colour_wanted(void);
 
 enum { MXG_CODE_STDOUT = 906 };
 
-/* Writes the text to stdout, frees it. MXG_ERR_ENVIRONMENT and that code when that fails; a closed pipe is no failure. */
+/* Writes the text to stdout, frees it. MXG_ERR_ENVIRONMENT and that code when it fails; a closed pipe is no failure. */
 mxg_status mxg_out(mxg_text *text, mxg_error *err);
 
 #endif

@@ -13,7 +13,7 @@ stdout_fails() { # ARGUMENTS...: exit code 3 and one diagnostic
   says "standard output"
 }
 stdout_fails check recipes/tiny_dense.lua
-stdout_fails recipes/tiny_dense.lua --source-only --out "$work/generated" # the files are there, and nobody says otherwise
+stdout_fails recipes/tiny_dense.lua --source-only --out "$work/generated" # the files are there; nobody denies it
 [ -f "$work/generated/tiny_dense.mxb" ] || fail "stdout closed: no result"
 (set -o pipefail; "$mxgen" plan recipes/tiny_moe.lua --full 2>"$work/err" | head -1 >/dev/null) || fail "a pipe that closes early"
 [ -s "$work/err" ] && fail "a pipe that closes early: $(cat "$work/err")"
