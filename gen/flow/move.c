@@ -253,16 +253,21 @@ static mxg_status take_checksums(job *j) {
   return MXG_OK;
 }
 
-/* An index is written when every array is a whole tensor; of replicas the first is listed. */
-static mxg_status save_index(job *j) {
-  const mxg_plan *plan = j->plan;
-  size_t arrays = 0;
+bool mxg_plan_indexed(const mxg_plan *plan, const bool *wanted) {
   for (uint32_t a = 0; a < plan->array_count; a++) {
     const mxg_array *array = &plan->arrays[a];
-    if (array->side != MXG_TARGET || !j->listed[array->rank]) continue;
-    if (!array->whole) return MXG_OK;
-    arrays++;
+    if (array->side == MXG_TARGET && (!wanted || wanted[array->rank]) && !array->whole) return false;
   }
+  return true;
+}
+
+/* Of replicas the first is listed. */
+static mxg_status save_index(job *j) {
+  const mxg_plan *plan = j->plan;
+  if (!mxg_plan_indexed(plan, j->listed)) return MXG_OK;
+  size_t arrays = 0;
+  for (uint32_t a = 0; a < plan->array_count; a++)
+    arrays += plan->arrays[a].side == MXG_TARGET && j->listed[plan->arrays[a].rank];
   j->move->indexed = true;
   if (j->processes.rank != 0) return MXG_OK;
   uint32_t count = 0;

@@ -43,5 +43,7 @@ void mxg_move_end(mxg_move *move);
 
 /* The wire bytes of the ranks of a plan, and what BF16 would have cost. `wanted` as above. */
 void mxg_plan_wire(const mxg_plan *plan, const bool *wanted, uint64_t *bytes, uint64_t *bytes_bf16);
+/* Whether their files get an index: every array is a whole tensor. */
+bool mxg_plan_indexed(const mxg_plan *plan, const bool *wanted);
 
 #endif

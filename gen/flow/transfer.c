@@ -60,10 +60,11 @@ static mxg_status fail_place(const char *folder, const char *help, mxg_error *er
 }
 
 /* Refuses a folder with weights that would be lost, or that would be taken for a part of the result: rank files that
-** are not `wanted` (NULL: any), and checkpoints of others. */
+** are not `wanted` (NULL: any), checkpoints of others, and an index that would be of files that are replaced. */
 static mxg_status check_holdings(const mxg_transfer *t, const char *folder, const bool *wanted, mxg_error *err) {
   DIR *dir = opendir(folder);
   if (!dir) return MXG_OK; /* nothing there, or mxg_temp_create says what is wrong */
+  const bool indexed = wanted && mxg_plan_indexed(t->plan, wanted); /* the index that is there is replaced */
   mxg_status status = MXG_OK;
   for (struct dirent *entry; status == MXG_OK && (entry = readdir(dir));) {
     unsigned rank = 0;
@@ -72,7 +73,7 @@ static mxg_status check_holdings(const mxg_transfer *t, const char *folder, cons
     size_t count = strlen(entry->d_name);
     bool others = !strncmp(entry->d_name, "model", 5) && count >= sizeof end &&
                   !strcmp(entry->d_name + count + 1 - sizeof end, end);
-    if (!wanted) others = others || !strcmp(entry->d_name, "model.safetensors.index.json");
+    if (!indexed) others = others || !strcmp(entry->d_name, "model.safetensors.index.json");
     if (sscanf(entry->d_name, "rank-%5u.safetensors", &rank) == 1) {
       mxg_checkpoint_rank_name(name, rank);
       others = !strcmp(name, entry->d_name) && !(wanted && rank < t->plan->rank_count && wanted[rank]);

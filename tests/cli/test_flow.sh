@@ -109,6 +109,15 @@ refused 1 shard "$dir.lua" --random 1 --out "$dir/none" --keep-original "$dir/no
 leaves_nothing "$dir/none"
 [ "$(cat "$dir/theirs/"*)" = "$(printf 'keep\nkeep')" ] || fail "another's checkpoint was changed"
 
+# Nor does an index stay that was of files that are replaced by parts of tensors.
+sed '/target = /s/mx.split { col = "tp" }/mx.whole()/' "$dir.lua" >"$work/whole.lua"
+for turn in first again; do expect 0 run "$work/whole.lua" --weights "$dir/source" --out "$dir/target" --all-ranks; done
+cp -r "$dir/target" "$dir/indexed"
+refused 1 run "$dir.lua" --weights "$dir/source" --out "$dir/target" && says "holds model.safetensors.index.json"
+same "$dir/indexed" "$dir/target"
+rm "$dir/target/model.safetensors.index.json"
+expect 0 run "$dir.lua" --weights "$dir/source" --out "$dir/target"
+
 # Other sources and targets: an original in MXFP8, its own target.
 expect 0 shard recipes/tiny_moe.lua --from "$work/tiny_moe/target" --out "$work/from_mxfp8"
 expect 0 run recipes/tiny_moe.lua --weights "$work/from_mxfp8" --out "$work/to_mxfp8"
