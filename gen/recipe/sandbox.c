@@ -189,6 +189,13 @@ static const char *split_message(const char *message, uint32_t *file, int *line)
   return end + 2;
 }
 
+/* What Lua sees only at the end of a function names its line in the text. */
+static void take_line(const char *text, int *line) {
+  const char *at = strstr(text, " at line ");
+  if (at && (!strncmp(text, "break outside", 13) || !strncmp(text, "no visible label", 16) || text[0] == '<'))
+    *line = (int)strtol(at + 9, NULL, 10);
+}
+
 /* Turns Lua's own message into an error with a place. */
 static void take_message(mxg_sandbox *box, unsigned code, const char *message, mxg_call call) {
   uint32_t file = call.file == MXG_NONE ? 0 : call.file;
@@ -197,6 +204,7 @@ static void take_message(mxg_sandbox *box, unsigned code, const char *message, m
   const char *text = split_message(message, &said_file, &line);
   bool said = text != message && said_file < box->file_count;
   if (said) file = said_file;
+  if (said) take_line(text, &line);
   if (!said) line = call.line;
   mxg_origin origin = word_origin(&box->files[file], line, text);
   char flat[400];
