@@ -17,14 +17,10 @@ enum { path_room = 4096 };
 
 /* ---- before ---- */
 
-static bool ends_with(const char *name, const char *end) {
-  size_t count = strlen(name), more = strlen(end);
-  return count > more && !strcmp(name + count - more, end);
-}
-
 static bool is_output(const char *name) {
   return !strcmp(name, "kernels") || !strcmp(name, "embed") || !strcmp(name, "plan.txt") ||
-         !strcmp(name, "plan.json") || !strcmp(name, "model.txt") || ends_with(name, ".mxb") || ends_with(name, ".d");
+         !strcmp(name, "plan.json") || !strcmp(name, "model.txt") || mxg_name_has_extension(name, ".mxb") ||
+         mxg_name_has_extension(name, ".d");
 }
 
 /* Build tools make the folders of what they wait for. */

@@ -35,6 +35,11 @@ static mxg_status fail_io(mxg_error *err, const char *path, const char *what) {
   return MXG_ERR_IO;
 }
 
+bool mxg_name_has_extension(const char *name, const char *extension) {
+  size_t count = strlen(name), more = strlen(extension);
+  return count > more && !strcmp(name + count - more, extension);
+}
+
 bool mxg_path_join(char *path, size_t room, const char *dir, const char *name) {
   size_t count = strlen(dir);
   const char *between = count && dir[count - 1] == '/' ? "" : "/";

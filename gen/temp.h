@@ -33,6 +33,8 @@ void mxg_temp_remove_all(void);
 
 /* "dir/name" into `path`. False when it does not fit. */
 bool mxg_path_join(char *path, size_t room, const char *dir, const char *name);
+/* Whether a file's name ends with `extension`, ".d", and has something before it. */
+bool mxg_name_has_extension(const char *name, const char *extension);
 
 /* True when `name` can be a file of an output folder: 1 to 200 bytes of letters, digits, '.', '_', '-', not led by '.'
 ** or '-'. */

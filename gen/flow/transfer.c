@@ -67,19 +67,13 @@ static mxg_status check_holdings(const mxg_transfer *t, const char *folder, cons
   const bool indexed = wanted && mxg_plan_indexed(t->plan, wanted); /* the index that is there is replaced */
   mxg_status status = MXG_OK;
   for (struct dirent *entry; status == MXG_OK && (entry = readdir(dir));) {
-    unsigned rank = 0;
-    char name[MXG_RANK_NAME];
-    static const char end[] = ".safetensors";
-    size_t count = strlen(entry->d_name);
-    bool others = !strncmp(entry->d_name, "model", 5) && count >= sizeof end &&
-                  !strcmp(entry->d_name + count + 1 - sizeof end, end);
-    if (!indexed) others = others || !strcmp(entry->d_name, "model.safetensors.index.json");
-    if (sscanf(entry->d_name, "rank-%5u.safetensors", &rank) == 1) {
-      mxg_checkpoint_rank_name(name, rank);
-      others = !strcmp(name, entry->d_name) && !(wanted && rank < t->plan->rank_count && wanted[rank]);
-    }
+    const char *name = entry->d_name;
+    const uint32_t rank = mxg_checkpoint_rank_of(name);
+    bool others = !strncmp(name, "model", 5) && mxg_name_has_extension(name, ".safetensors");
+    if (!indexed) others = others || !strcmp(name, MXG_INDEX_NAME);
+    if (rank != MXG_NONE) others = !(wanted && rank < t->plan->rank_count && wanted[rank]);
     if (!others) continue;
-    mxg_fail(err, MXG_ERR_INPUT, 812, "the output folder holds %.100s of another result", entry->d_name);
+    mxg_fail(err, MXG_ERR_INPUT, 812, "the output folder holds %.100s of another result", name);
     status = fail_place(folder, "give an empty folder, or remove that file", err);
   }
   closedir(dir);

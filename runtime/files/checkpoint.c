@@ -18,7 +18,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define INDEX_NAME "model.safetensors.index.json"
 #define SINGLE_NAME "model.safetensors"
 
 enum { index_most = 256 * 1024 * 1024 };
@@ -56,8 +55,7 @@ void mxg_checkpoint_rank_name(char to[MXG_RANK_NAME], uint32_t rank) {
   snprintf(to, MXG_RANK_NAME, "rank-%05u.safetensors", (unsigned)rank);
 }
 
-/* The rank of a name that mxg_checkpoint_rank_name makes, else MXG_NONE. */
-static uint32_t rank_of(const char *name) {
+uint32_t mxg_checkpoint_rank_of(const char *name) {
   char again[MXG_RANK_NAME];
   if (strncmp(name, "rank-", 5) != 0) return MXG_NONE;
   uint64_t rank = 0;
@@ -82,7 +80,7 @@ static mxg_status add_file(mxg_checkpoint *checkpoint, const char *name, mxg_err
       mxg_vector_push((void **)&checkpoint->files, &checkpoint->file_count, &checkpoint->file_capacity, sizeof *added);
   if (!added) return mxg_fail_nomem(err);
   added->name = mxg_arena_text(&checkpoint->arena, name, strlen(name));
-  added->rank = rank_of(name);
+  added->rank = mxg_checkpoint_rank_of(name);
   return added->name ? MXG_OK : mxg_fail_nomem(err);
 }
 
@@ -97,8 +95,8 @@ static mxg_status list_folder(mxg_checkpoint *checkpoint, DIR *dir, listing *fou
     if (!item && errno) return fail_errno(err, 301, "cannot list", checkpoint->path, errno);
     if (!item) return MXG_OK;
     found->single = found->single || strcmp(item->d_name, SINGLE_NAME) == 0;
-    found->index = found->index || strcmp(item->d_name, INDEX_NAME) == 0;
-    if (rank_of(item->d_name) == MXG_NONE) continue;
+    found->index = found->index || strcmp(item->d_name, MXG_INDEX_NAME) == 0;
+    if (mxg_checkpoint_rank_of(item->d_name) == MXG_NONE) continue;
     MXG_TRY(add_file(checkpoint, item->d_name, err));
     checkpoint->rank_files++;
   }
@@ -116,8 +114,8 @@ static mxg_status choose_files(mxg_checkpoint *checkpoint, bool *index, mxg_erro
     status = mxg_fail(err, MXG_ERR_INPUT, 326, "the folder holds both " SINGLE_NAME " and rank files");
   } else if (!found.single && !found.index && !checkpoint->rank_files) {
     status = mxg_fail(err, MXG_ERR_INPUT, 320, "the folder holds no checkpoint");
-    mxg_error_help(err,
-                   "it must hold " SINGLE_NAME ", " INDEX_NAME " with its shards, or rank-00000.safetensors and so on");
+    mxg_error_help(err, "it must hold " SINGLE_NAME ", " MXG_INDEX_NAME
+                        " with its shards, or rank-00000.safetensors and so on");
   } else {
     return found.single ? add_file(checkpoint, SINGLE_NAME, err) : MXG_OK;
   }
@@ -134,8 +132,9 @@ static mxg_status at_index(mxg_checkpoint *checkpoint, const char *at, mxg_statu
   int line, column;
   mxg_json_place(&json, &line, &column);
   size_t length = strlen(checkpoint->path);
-  size_t cut = length > sizeof path - sizeof INDEX_NAME - 1 ? length - (sizeof path - sizeof INDEX_NAME - 1) : 0;
-  snprintf(path, sizeof path, "%s/" INDEX_NAME, checkpoint->path + cut);
+  size_t cut =
+      length > sizeof path - sizeof MXG_INDEX_NAME - 1 ? length - (sizeof path - sizeof MXG_INDEX_NAME - 1) : 0;
+  snprintf(path, sizeof path, "%s/" MXG_INDEX_NAME, checkpoint->path + cut);
   mxg_error_place(err, path, line, column, 0);
   return status;
 }
@@ -237,7 +236,7 @@ static mxg_status read_whole(int fd, char *to, size_t count, mxg_error *err, con
 }
 
 static mxg_status load_index(mxg_checkpoint *checkpoint, mxg_error *err) {
-  char *path = mxg_arena_format(&checkpoint->arena, "%s/" INDEX_NAME, checkpoint->path);
+  char *path = mxg_arena_format(&checkpoint->arena, "%s/" MXG_INDEX_NAME, checkpoint->path);
   if (!path) return mxg_fail_nomem(err);
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail_errno(err, 301, "cannot open", path, errno);
@@ -277,10 +276,10 @@ static mxg_status add_shards(mxg_checkpoint *checkpoint, mxg_error *err) {
   for (size_t i = 0; status == MXG_OK && i < checkpoint->entry_count; i++) {
     if (mxg_names_find(&names, shards[i].name) != i) continue; /* not its first mention */
     bool known = false;
-    if (rank_of(shards[i].name) != MXG_NONE)
+    if (mxg_checkpoint_rank_of(shards[i].name) != MXG_NONE)
       for (size_t k = 0; k < present && !known; k++) known = strcmp(checkpoint->files[k].name, shards[i].name) == 0;
     if (!known) status = add_file(checkpoint, shards[i].name, err);
-    if (!known && status == MXG_OK && rank_of(shards[i].name) != MXG_NONE) checkpoint->rank_files++;
+    if (!known && status == MXG_OK && mxg_checkpoint_rank_of(shards[i].name) != MXG_NONE) checkpoint->rank_files++;
   }
   mxg_names_free(&names);
   mxg_free(shards);
@@ -490,7 +489,7 @@ static mxg_status print_index(mxg_text *text, const mxg_index_entry *entries, ui
 mxg_status mxg_checkpoint_index_save(const char *folder, mxg_index_entry *entries, uint32_t count, mxg_error *err) {
   if (count) qsort(entries, count, sizeof *entries, by_tensor);
   mxg_text text = {0}, path = {0};
-  mxg_text_format(&path, "%s/" INDEX_NAME, folder);
+  mxg_text_format(&path, "%s/" MXG_INDEX_NAME, folder);
   mxg_status status = path.failed ? mxg_fail_nomem(err) : print_index(&text, entries, count, err);
   if (status == MXG_OK)
     status = mxg_temporary_save(path.bytes, text.bytes, text.count, err);

@@ -45,8 +45,12 @@ uint64_t mxg_checkpoint_unlisted(const mxg_checkpoint *checkpoint); /* how many 
 
 /* ---- names and index of what we write ---------------------------------------------------------------------------- */
 
+#define MXG_INDEX_NAME "model.safetensors.index.json"
+
 enum { MXG_RANK_NAME = 32 };
 void mxg_checkpoint_rank_name(char to[MXG_RANK_NAME], uint32_t rank); /* "rank-00000.safetensors" */
+/* The rank of a name that mxg_checkpoint_rank_name makes, else MXG_NONE. */
+uint32_t mxg_checkpoint_rank_of(const char *name);
 
 typedef struct mxg_index_entry {
   const char *tensor; /* first: names.h */

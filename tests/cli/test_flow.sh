@@ -53,7 +53,6 @@ expect 0 verify recipes/tiny_moe.lua --weights "$work/part" --random 42 && print
 # Rank files of another spread would be taken for a part of this one.
 refused 1 run recipes/tiny_dense.lua --weights "$dir/source" --out "$work/part" && says "rank-00001"
 
-
 # One scale a stored tensor, where shards end in padding and one is nothing else; and of vectors.
 cat >"$work/pad.lua" <<'LUA'
 local mx = require "mx"
